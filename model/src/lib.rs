@@ -1,0 +1,3 @@
+//! model
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome;

@@ -1,0 +1,1 @@
+//! Higuma: rest.
