@@ -2,6 +2,7 @@
 
 mod raft;
 
+#[expect(unreachable_pub, reason = "generated")]
 mod proto {
     tonic::include_proto!("higuma.store.v1");
 }

@@ -1,4 +1,5 @@
-//! openraft's types as this store uses them, and their prost forms.
+//! openraft's types as this store uses them.
+#![expect(unreachable_pub, reason = "openraft's traits and From are public and name these types")]
 
 use std::fmt;
 
@@ -8,15 +9,15 @@ use openraft::entry::RaftPayload;
 use openraft::impls::leader_id_std::LeaderId;
 use openraft::vote::RaftLeaderId;
 
-pub(crate) type NodeId = u64;
-pub(crate) type LogId = LogIdOf<Types>;
-pub(crate) type Vote = VoteOf<Types>;
-pub(crate) type Entry = EntryOf<Types>;
-pub(crate) type Membership = openraft::Membership<NodeId, Peer>;
+pub type NodeId = u64;
+pub type LogId = LogIdOf<Types>;
+pub type Vote = VoteOf<Types>;
+pub type Entry = EntryOf<Types>;
+pub type Membership = openraft::Membership<NodeId, Peer>;
 
 openraft::declare_raft_types!(
     /// The type configuration of this store: one leader a term, commands as framed bytes.
-    pub(crate) Types:
+    pub Types:
         D = Command,
         R = Reply,
         NodeId = u64,
@@ -29,8 +30,8 @@ openraft::declare_raft_types!(
 
 /// Where a member's Raft endpoint listens, `host:port`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Peer {
-    pub(crate) address: String,
+pub struct Peer {
+    pub address: String,
 }
 
 impl fmt::Display for Peer {
@@ -41,7 +42,7 @@ impl fmt::Display for Peer {
 
 /// A framed command: encoded once by the proposer, decoded where it is applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Command(pub(crate) Bytes);
+pub struct Command(pub Bytes);
 
 impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -52,12 +53,12 @@ impl fmt::Display for Command {
 /// What applying an entry answers to whoever proposed it; blank and membership entries answer
 /// nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Reply(pub(crate) Option<higuma_model::Outcome>);
+pub struct Reply(pub Option<higuma_model::Outcome>);
 
 /// What an entry holds. A blank one carries a nonce: the first blank of a term starts an epoch,
 /// so that two histories with equal numbers are told apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Payload {
+pub enum Payload {
     Blank { nonce: u64 },
     Command(Command),
     Membership(Membership),

@@ -12,7 +12,8 @@ use crate::proto;
 /// A message that does not say what its type must say.
 #[derive(Debug, thiserror::Error)]
 #[error("malformed {0}")]
-pub(crate) struct Malformed(pub(crate) &'static str);
+#[expect(unreachable_pub, reason = "an associated type of a public trait")]
+pub struct Malformed(pub(crate) &'static str);
 
 pub(crate) fn log_id(term: u64, index: u64) -> LogId {
     // A committed leader id is the term alone: the node given here is not kept.

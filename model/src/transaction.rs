@@ -1,0 +1,98 @@
+//! What changes the state: checks and operations, applied whole or not at all.
+
+use std::sync::Arc;
+
+use crate::resource::{Audience, Labels, Owner, Spec, Timestamp};
+use crate::{Key, Kind};
+
+/// Operations in one transaction of a REST caller. Large enough for a mesh with its policies,
+/// small enough that applying one never holds up the log.
+pub const MAX_OPERATIONS: usize = 128;
+
+/// Bytes of one encoded transaction. Keeps an entry within one message between the nodes.
+pub const MAX_TRANSACTION_BYTES: usize = 1 << 20;
+
+/// Names one attempt to write, so that a retry is applied once. `at` orders ids by age: one older
+/// than what is remembered is refused, never applied again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId {
+    pub at: Timestamp,
+    pub random: u64,
+}
+
+/// One log entry's worth of change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transaction {
+    pub id: RequestId,
+    /// The proposer's time; the state machine reads no clock.
+    pub at: Timestamp,
+    /// On whose behalf: an operation on a resource of another owner refuses the transaction.
+    pub writer: Owner,
+    /// What the caller demanded (`If-Match`); one that fails is the caller's to mend.
+    pub demands: Vec<Check>,
+    /// What admission relied on; one that fails runs admission again.
+    pub checks: Vec<Check>,
+    pub operations: Vec<Operation>,
+}
+
+/// A condition on the state that a transaction meets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Check {
+    /// The resource's `modified_at` is this version.
+    Unchanged {
+        key: Key,
+        modified_at: u64,
+    },
+    Absent(Key),
+    Exists(Key),
+    /// The mesh has no resource of the kind.
+    Empty {
+        kind: Kind,
+        mesh: Arc<str>,
+    },
+}
+
+/// A change of one resource, or of all that a condition names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Operation {
+    Put(Draft),
+    /// Deleting what is absent changes nothing.
+    Delete(Key),
+    /// Deletes every resource of the mesh that the writer owns, the Mesh itself included.
+    DeleteMesh(Arc<str>),
+}
+
+/// A resource to be: what admission decides; versions and times are stamped where it is applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draft {
+    pub key: Key,
+    pub audience: Audience,
+    pub labels: Labels,
+    pub spec: Spec,
+    pub status: Option<Arc<str>>,
+}
+
+/// What applying a transaction did, the same on every node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Applied at this version. Where nothing differed it is the version of the state.
+    Done {
+        version: u64,
+    },
+    Refused(Refusal),
+}
+
+/// Why a transaction changed nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A demand of the caller does not hold; `have` is the resource's `modified_at`, if it exists.
+    #[error("{} of {key}", have.map_or("absence".to_owned(), |v| format!("version {v}")))]
+    Demand { key: Key, have: Option<u64> },
+    /// Something that admission relied on has changed since.
+    #[error("the state changed since this was checked: {what}")]
+    Stale { what: String },
+    #[error("{key} belongs to {owner}; change it there")]
+    Foreign { key: Key, owner: Owner },
+    #[error("this request is too old to be told from a repeated one; look and send it anew")]
+    Expired,
+}
