@@ -1,5 +1,7 @@
 //! The replicated, versioned snapshot: log, state machine and Raft.
 
+mod identity;
+mod log;
 mod raft;
 
 mod proto {
