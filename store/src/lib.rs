@@ -24,7 +24,7 @@ pub use open::OpenError;
 pub use options::{NodeId, Options, Timers, Tls};
 pub use store::{Consistency, ReadError, Store, WRITE_LIMIT, WriteError};
 
-#[expect(unreachable_pub, reason = "generated")]
+#[expect(unreachable_pub, unused_qualifications, reason = "generated")]
 mod proto {
     tonic::include_proto!("higuma.store.v1");
 }

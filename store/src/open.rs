@@ -103,8 +103,7 @@ impl Starting {
         let (failure, counters) = (log.failure(), log.counters());
         let machine = Machine::new(self.cluster);
         let empty = Arc::new(Snapshot::new(self.cluster));
-        let (applied_out, applied) =
-            watch::channel(Applied { index: 0, snapshot: empty.clone() });
+        let (applied_out, applied) = watch::channel(Applied { index: 0, snapshot: empty.clone() });
         let (snapshots_out, snapshots) = watch::channel(empty);
         let raft = Raft::new(
             node,
@@ -123,15 +122,26 @@ impl Starting {
         let _ = running.set(member);
         let tasks = Mutex::new(tasks);
         let links = self.links;
-        let inner =
-            Inner { node, links, running, clients, snapshots, failure, counters, stop, tasks, writer };
+        let inner = Inner {
+            node,
+            links,
+            running,
+            clients,
+            snapshots,
+            failure,
+            counters,
+            stop,
+            tasks,
+            writer: Mutex::new(Some(writer)),
+        };
         Ok(Store { inner: Arc::new(inner) })
     }
 
     /// The founder begins the log, once every member has the cluster's id on its disk.
     async fn begin(&self, member: &Running, stop: &CancellationToken) -> Result<(), OpenError> {
         let founder = self.links.members.keys().next() == Some(&self.links.node);
-        if !founder || member.is_formed() {
+        let formed = member.is_formed().await;
+        if !founder || formed.map_err(|error| OpenError::Raft(error.to_string()))? {
             return Ok(());
         }
         forming::hand_out(self.cluster, &self.links, stop).await?;

@@ -1,7 +1,7 @@
 //! The replicated state as the rest of a control plane uses it: write, read, watch.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use crate::codec::{self, TooLarge};
 use crate::options::NodeId;
 use crate::proto;
 use crate::raft::log_counters::{LogCounters, LogCounts};
+use crate::raft::log_writer::LogWriter;
 use crate::raft::network::{Client, Links};
 use crate::raft::running::{Proposed, Running, Unread};
 use crate::raft::service::FORWARD_LIMIT;
@@ -85,6 +86,8 @@ pub(crate) struct Inner {
     pub(crate) stop: CancellationToken,
     /// Ended with the store: the endpoint of the members.
     pub(crate) tasks: Mutex<JoinSet<()>>,
+    /// Writes the log until openraft drops it.
+    pub(crate) writer: Mutex<Option<LogWriter>>,
 }
 
 impl Store {
@@ -199,7 +202,8 @@ impl Store {
             tracing::warn!(%error, "Raft did not stop cleanly");
         }
         self.inner.stop.cancel();
-        let tasks = std::mem::take(&mut *self.inner.tasks.lock().unwrap_or_else(|e| e.into_inner()));
+        let tasks =
+            std::mem::take(&mut *self.inner.tasks.lock().unwrap_or_else(|e| e.into_inner()));
         tasks.join_all().await;
     }
 
@@ -326,7 +330,9 @@ impl Store {
         let missing: Vec<String> = cluster
             .members
             .iter()
-            .filter_map(|m| m.state.as_ref().err().map(|_| format!("node {} ({})", m.id, m.address)))
+            .filter_map(|m| {
+                m.state.as_ref().err().map(|_| format!("node {} ({})", m.id, m.address))
+            })
             .collect();
         if missing.is_empty() {
             return "the members are about to elect one".to_owned();
@@ -349,4 +355,8 @@ impl Store {
             Err(error) => tracing::warn!(%error, heir, "leadership was not handed over"),
         }
     }
+}
+
+fn owned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("invariant: nothing panics while it holds this lock")
 }

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use higuma_model::{ClusterId, Outcome};
-use openraft::ReadPolicy;
 use openraft::async_runtime::watch::WatchReceiver;
-use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
-use openraft::raft::LinearizerOption;
+use openraft::errors::{ClientWriteError, Fatal, LinearizableReadError, RaftError};
+use openraft::raft::linearizable_read::LinearizerOption;
+use openraft::{Instant as _, ReadPolicy};
 use tokio::sync::{Semaphore, watch};
 
 use super::state_machine::{Applied, StateMachine};
@@ -66,8 +66,8 @@ impl Running {
     }
 
     /// Whether its log has begun.
-    pub(crate) fn is_formed(&self) -> bool {
-        self.raft.metrics().borrow_watched().last_log_index.is_some()
+    pub(crate) async fn is_formed(&self) -> Result<bool, Fatal<Types>> {
+        self.raft.is_initialized().await
     }
 
     /// Whether a leader has not heard from a majority for longer than it should.

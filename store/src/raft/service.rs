@@ -73,7 +73,11 @@ impl raft_server::Raft for Service {
         _: Request<proto::HelloRequest>,
     ) -> Result<Response<proto::HelloReply>, Status> {
         let cluster = self.founding.cluster().await;
-        let formed = self.running.get().is_some_and(Running::is_formed);
+        let formed = match self.running.get() {
+            Some(running) => running.is_formed().await,
+            None => Ok(false),
+        };
+        let formed = formed.map_err(|error| Status::internal(error.to_string()))?;
         Ok(Response::new(proto::HelloReply {
             node: self.node,
             cluster: cluster.map_or_else(Bytes::new, wire::cluster_bytes),
@@ -87,9 +91,10 @@ impl raft_server::Raft for Service {
     ) -> Result<Response<proto::FormReply>, Status> {
         let request = request.into_inner();
         let cluster = cluster_id(&request.cluster)?;
-        self.founding.adopt(cluster).await.map_err(|error| {
-            Status::failed_precondition(format!("node {}: {error}", self.node))
-        })?;
+        self.founding
+            .adopt(cluster)
+            .await
+            .map_err(|error| Status::failed_precondition(format!("node {}: {error}", self.node)))?;
         Ok(Response::new(proto::FormReply {}))
     }
 

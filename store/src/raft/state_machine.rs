@@ -70,10 +70,11 @@ impl StateMachine {
         let snapshot = Arc::new(self.machine.snapshot().clone());
         let index = self.last.map_or(0, |id| id.index);
         let changed = self.snapshots.borrow().version() != snapshot.version();
-        self.applied.send_replace(Applied { index, snapshot: snapshot.clone() });
         if changed {
-            self.snapshots.send_replace(snapshot);
+            self.snapshots.send_replace(snapshot.clone());
         }
+        // Last: whoever waits for this index then looks at the snapshots.
+        self.applied.send_replace(Applied { index, snapshot });
     }
 }
 
