@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::disk::lossy::LossyDisk;
 use super::frame::{self, Frame, SegmentHeader};
 use super::*;
-use crate::identity::ClusterId;
+use higuma_model::ClusterId;
 
 const OWNER: Identity = Identity { cluster: ClusterId(0xc0ffee), node: 3 };
 
