@@ -57,10 +57,7 @@ pub fn router(api: Arc<Api>) -> Router {
 async fn stamp_version(State(api): Shared, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await.into_response();
     let version = api.store.snapshot().version();
-    response
-        .headers_mut()
-        .entry(VERSION_HEADER)
-        .or_insert_with(|| HeaderValue::from(version));
+    response.headers_mut().entry(VERSION_HEADER).or_insert_with(|| HeaderValue::from(version));
     response
 }
 

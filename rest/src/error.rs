@@ -54,7 +54,8 @@ impl ApiError {
     }
 
     pub(crate) fn no_route(path: &str) -> Self {
-        let detail = format!("nothing is served at {path:?}; resources are at /meshes/MESH/TYPE/NAME");
+        let detail =
+            format!("nothing is served at {path:?}; resources are at /meshes/MESH/TYPE/NAME");
         Self::new(StatusCode::NOT_FOUND, "Not Found", detail)
     }
 
@@ -79,6 +80,7 @@ impl ApiError {
                 format!("mesh {mesh:?} is not found; apply it first"),
             ),
             Rejection::NotFound(_) => Self::new(StatusCode::NOT_FOUND, title, "Not found"),
+            Rejection::Foreign { .. } => Self::not_allowed(rejection.to_string()),
             Rejection::Precondition { key, have } => Self::precondition(&key.to_string(), have),
         }
     }
@@ -114,7 +116,9 @@ impl From<(Doing, WriteError)> for ApiError {
             WriteError::NoLeader(_) | WriteError::Busy(_) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, doing.title(), detail)
             }
-            WriteError::Unknown(_) => Self::new(StatusCode::GATEWAY_TIMEOUT, "Fate unknown", detail),
+            WriteError::Unknown(_) => {
+                Self::new(StatusCode::GATEWAY_TIMEOUT, "Fate unknown", detail)
+            }
         }
     }
 }

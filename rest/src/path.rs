@@ -14,7 +14,10 @@ use crate::{read, write};
 pub(crate) enum Target {
     One(Key),
     /// All of a kind; in one mesh if it is given.
-    All { kind: Kind, mesh: Option<String> },
+    All {
+        kind: Kind,
+        mesh: Option<String>,
+    },
 }
 
 impl Target {
@@ -54,19 +57,20 @@ pub(crate) async fn resource(State(api): Shared, request: Request) -> Response {
         let why = "Secrets are kept inside the control plane in this version";
         return ApiError::not_allowed(why).into_response();
     }
-    let answered = match (request.method().clone(), target) {
-        (Method::GET, Target::One(key)) => read::one(&api, &key, request.uri()).await,
+    let (parts, body) = request.into_parts();
+    let answered = match (parts.method.clone(), target) {
+        (Method::GET, Target::One(key)) => read::one(&api, &key, &parts.uri).await,
         (Method::GET, Target::All { kind, mesh }) => {
-            read::all(&api, kind, mesh.as_deref(), &request).await
+            read::all(&api, kind, mesh.as_deref(), &parts).await
         }
         (method @ (Method::PUT | Method::DELETE), Target::One(key)) => {
             if key.kind().info().author == Author::ControlPlane {
                 let why = format!("{} is written by the control plane itself", key.kind());
                 Err(ApiError::not_allowed(why))
             } else if method == Method::PUT {
-                write::put(&api, &key, request).await
+                write::put(&api, &key, &parts, body).await
             } else {
-                write::delete(&api, &key, &request).await
+                write::delete(&api, &key, &parts.headers).await
             }
         }
         (method, target) => {
@@ -83,9 +87,8 @@ mod tests {
     #[test]
     fn paths_name_what_kumas_name() {
         let one = |kind, mesh, name| Some(Target::One(Key::new(kind, mesh, name)));
-        let all = |kind, mesh: Option<&str>| {
-            Some(Target::All { kind, mesh: mesh.map(str::to_owned) })
-        };
+        let all =
+            |kind, mesh: Option<&str>| Some(Target::All { kind, mesh: mesh.map(str::to_owned) });
         for (path, expected) in [
             ("/meshes", all(Kind::Mesh, None)),
             ("/meshes/default", one(Kind::Mesh, "", "default")),

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use axum::extract::Request;
-use higuma_model::{Key, Kind, Resource, Scope, Snapshot, document};
+use higuma_model::{Key, Kind, Resource, Scope, Snapshot, render};
+use http::request::Parts;
 use http::{StatusCode, Uri, header};
 use serde_json::{Value, json};
 
@@ -14,13 +14,14 @@ use crate::query::Query;
 
 pub(crate) async fn one(api: &Api, key: &Key, uri: &Uri) -> Result<Answer, ApiError> {
     let (snapshot, _) = snapshot(api, Doing::Get, uri).await?;
-    let missing = || ApiError::new(StatusCode::NOT_FOUND, "Could not retrieve a resource", "Not found");
+    let missing =
+        || ApiError::new(StatusCode::NOT_FOUND, "Could not retrieve a resource", "Not found");
     let resource = snapshot.get(key).ok_or_else(missing)?;
     Ok(Answer {
         status: StatusCode::OK,
         version: snapshot.version(),
         modified_at: Some(resource.modified_at),
-        body: document::render(resource),
+        body: render(resource),
     })
 }
 
@@ -28,9 +29,9 @@ pub(crate) async fn all(
     api: &Api,
     kind: Kind,
     mesh: Option<&str>,
-    request: &Request,
+    request: &Parts,
 ) -> Result<Answer, ApiError> {
-    let (snapshot, query) = snapshot(api, Doing::List, request.uri()).await?;
+    let (snapshot, query) = snapshot(api, Doing::List, &request.uri).await?;
     if let Some(mesh) = mesh
         && kind.scope() == Scope::Mesh
         && snapshot.get(&Key::mesh_resource(mesh)).is_none()
@@ -45,7 +46,7 @@ pub(crate) async fn all(
         .collect();
     let total = matching.len();
     let page = matching.into_iter().skip(query.offset).take(query.size);
-    let items: Vec<Value> = page.map(|resource| document::render(resource)).collect();
+    let items: Vec<Value> = page.map(|resource| render(resource)).collect();
     let after = query.offset + items.len();
     let next = (after < total).then(|| next_page(request, &query, after));
     Ok(Answer {
@@ -56,23 +57,19 @@ pub(crate) async fn all(
     })
 }
 
-async fn snapshot(
-    api: &Api,
-    doing: Doing,
-    uri: &Uri,
-) -> Result<(Arc<Snapshot>, Query), ApiError> {
+async fn snapshot(api: &Api, doing: Doing, uri: &Uri) -> Result<(Arc<Snapshot>, Query), ApiError> {
     let query = Query::parse(uri).map_err(|wrong| ApiError::invalid(doing, wrong))?;
     let read = api.store.read(query.consistency).await;
     Ok((read.map_err(|error| (doing, error))?, query))
 }
 
 /// The absolute URL of the next page, as Kuma's clients expect it.
-fn next_page(request: &Request, query: &Query, offset: usize) -> String {
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-    let scheme = request.uri().scheme_str().unwrap_or("http");
-    let (host, path) = (host.unwrap_or("localhost"), request.uri().path());
+fn next_page(request: &Parts, query: &Query, offset: usize) -> String {
+    let host = request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let scheme = request.uri.scheme_str().unwrap_or("http");
+    let (host, path) = (host.unwrap_or("localhost"), request.uri.path());
     let mut url = format!("{scheme}://{host}{path}?size={}&offset={offset}", query.size);
-    for pair in request.uri().query().unwrap_or_default().split('&') {
+    for pair in request.uri.query().unwrap_or_default().split('&') {
         let key = pair.split('=').next().unwrap_or_default();
         if !key.is_empty() && key != "size" && key != "offset" {
             url.push('&');

@@ -1,14 +1,14 @@
 //! PUT and DELETE: admission against a fresh snapshot, then one transaction.
 
 use axum::body::Body;
-use axum::extract::Request;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use higuma_model::{
-    Admission, Admitted, Document, Expected, Key, Need, Precondition, Refusal, Rejection, RequestId,
-    Violation,
+    Admission, Admitted, Document, Expected, Key, Need, Precondition, Refusal, Rejection,
+    RequestId, Violation,
 };
 use higuma_store::{Consistency, WriteError};
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
@@ -22,23 +22,28 @@ const MAX_BODY: usize = 1 << 20;
 /// Rounds of admission when the state changes under it.
 const MAX_ROUNDS: u32 = 3;
 
-pub(crate) async fn put(api: &Api, key: &Key, request: Request) -> Result<Answer, ApiError> {
+pub(crate) async fn put(
+    api: &Api,
+    key: &Key,
+    request: &Parts,
+    body: Body,
+) -> Result<Answer, ApiError> {
     let doing = Doing::Put;
-    let query = Query::parse(request.uri()).map_err(|wrong| ApiError::invalid(doing, wrong))?;
-    let precondition = precondition(request.headers())?;
-    only_json(request.headers())?;
-    let value = body(request.into_body()).await?;
+    let query = Query::parse(&request.uri).map_err(|wrong| ApiError::invalid(doing, wrong))?;
+    let precondition = precondition(&request.headers)?;
+    only_json(&request.headers)?;
+    let value = read_body(body).await?;
     let expected = Expected { kind: key.kind(), mesh: key.mesh(), name: key.name() };
-    let document = Document::parse_at(value, expected)
-        .map_err(|wrong| ApiError::invalid(doing, wrong))?;
+    let document =
+        Document::parse_at(value, expected).map_err(|wrong| ApiError::invalid(doing, wrong))?;
     admitted(api, doing, key, query.strict, |admission| {
         admission.put(document.clone(), precondition)
     })
     .await
 }
 
-pub(crate) async fn delete(api: &Api, key: &Key, request: &Request) -> Result<Answer, ApiError> {
-    let precondition = precondition(request.headers())?;
+pub(crate) async fn delete(api: &Api, key: &Key, headers: &HeaderMap) -> Result<Answer, ApiError> {
+    let precondition = precondition(headers)?;
     admitted(api, Doing::Delete, key, false, |admission| admission.delete(key, precondition)).await
 }
 
@@ -111,7 +116,7 @@ fn random() -> u64 {
     RandomState::new().hash_one(now().0)
 }
 
-async fn body(body: Body) -> Result<Value, ApiError> {
+async fn read_body(body: Body) -> Result<Value, ApiError> {
     let collected = Limited::new(body, MAX_BODY).collect().await.map_err(|error| {
         if error.is::<LengthLimitError>() {
             let detail = format!("the body is larger than {MAX_BODY} bytes");
