@@ -59,12 +59,20 @@ pub struct HttpServer {
     router: Router,
     tls: Option<TlsAcceptor>,
     max_connections: usize,
+    /// [`CONNECTION_DRAIN`]; tests are less patient.
+    drain: Duration,
 }
 
 impl HttpServer {
     /// Plaintext; [`crate::transport::plaintext_allowed`] says where that may be.
     pub fn new(listener: TcpListener, router: Router) -> Self {
-        Self { listener, router, tls: None, max_connections: MAX_CONNECTIONS }
+        Self {
+            listener,
+            router,
+            tls: None,
+            max_connections: MAX_CONNECTIONS,
+            drain: CONNECTION_DRAIN,
+        }
     }
 
     /// TLS, with a configuration of [`crate::Transport::rustls_server`].
@@ -106,7 +114,7 @@ impl HttpServer {
                 log_panic(ended);
             }
         }
-        let drained = timeout(CONNECTION_DRAIN, async {
+        let drained = timeout(self.drain, async {
             while let Some(ended) = connections.join_next().await {
                 log_panic(ended);
             }

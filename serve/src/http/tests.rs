@@ -19,7 +19,7 @@ struct Running {
 }
 
 async fn start(build: impl FnOnce(HttpServer) -> HttpServer) -> Running {
-    let router = Router::new().route(
+    let router = Router::new().route("/never", get(std::future::pending::<()>)).route(
         "/who",
         get(|Extension(peer): Extension<Peer>| async move {
             format!("{} {}", peer.addr.ip(), peer.certificate.is_some())
@@ -63,6 +63,38 @@ async fn plain_requests_carry_their_peer_and_a_stop_ends_the_server() {
     running.stop.cancel();
     let ended = timeout(LONG, running.server.join_next()).await.expect("in time");
     ended.expect("one task").expect("no panic").expect("an orderly stop");
+}
+
+#[tokio::test]
+async fn requests_that_never_end_are_cut_after_the_drain() {
+    let mut running =
+        start(|server| HttpServer { drain: Duration::from_millis(50), ..server }).await;
+    let mut stream = TcpStream::connect(running.addr).await.expect("connect");
+    stream.write_all(b"GET /never HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("write");
+    // A second, answered request on another connection: the first has been read by then or is
+    // still in the backlog; either way the stop must end it.
+    let other = TcpStream::connect(running.addr).await.expect("connect");
+    exchange(other).await.expect("answer");
+    running.stop.cancel();
+    let ended = timeout(LONG, running.server.join_next()).await.expect("in time");
+    ended.expect("one task").expect("no panic").expect("an orderly stop");
+    let mut rest = Vec::new();
+    // A reset is as good an end as a FIN.
+    drop(timeout(LONG, stream.read_to_end(&mut rest)).await.expect("cut"));
+    assert!(rest.is_empty(), "an answer that was never given: {rest:?}");
+}
+
+/// RFC 9113 section 3.4: a client with prior knowledge sends the preface and SETTINGS, and the
+/// server's first frame is SETTINGS (type 4).
+#[tokio::test]
+async fn http2_is_recognised_without_tls() {
+    let running = start(|server| server).await;
+    let mut stream = TcpStream::connect(running.addr).await.expect("connect");
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.expect("preface");
+    stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.expect("settings");
+    let mut head = [0; 9];
+    timeout(LONG, stream.read_exact(&mut head)).await.expect("in time").expect("a frame");
+    assert_eq!(head[3], 4, "{head:?}");
 }
 
 #[tokio::test]
