@@ -12,6 +12,7 @@ mod forming;
 mod identity;
 mod log;
 mod machine;
+mod metrics;
 mod open;
 mod options;
 mod raft;
@@ -20,8 +21,12 @@ mod store;
 pub use cluster::{Cluster, Member, MemberState};
 pub use codec::TooLarge;
 pub use forming::FormError;
+pub use identity::FolderError;
+pub use metrics::StoreCollector;
 pub use open::OpenError;
 pub use options::{NodeId, Options, Timers, Tls};
+pub use raft::log_counters::LogCounts;
+pub use raft::log_storage::OpenLogError;
 pub use store::{Consistency, ReadError, Store, WRITE_LIMIT, WriteError};
 
 #[expect(unreachable_pub, unused_qualifications, reason = "generated")]

@@ -28,7 +28,7 @@ use crate::proto;
 
 /// Why the log cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum OpenLogError {
+pub enum OpenLogError {
     #[error(transparent)]
     Folder(#[from] FolderError),
     #[error(transparent)]
