@@ -29,7 +29,7 @@ pub use raft::log_counters::LogCounts;
 pub use raft::log_storage::OpenLogError;
 pub use store::{Consistency, ReadError, Store, WRITE_LIMIT, WriteError};
 
-#[expect(unreachable_pub, unused_qualifications, reason = "generated")]
+#[expect(unreachable_pub, unused_qualifications, clippy::too_many_lines, reason = "generated")]
 mod proto {
     tonic::include_proto!("higuma.store.v1");
 }

@@ -192,7 +192,7 @@ impl<D: Disk> Log<D> {
         let limit = self.options.record_bytes_max();
         for record in batch.records() {
             extent.apply(&record)?;
-            let (bytes, limit) = state::bound(&record).map_or((record.bytes(), limit), |b| b);
+            let (bytes, limit) = state::bound(&record).unwrap_or_else(|| (record.bytes(), limit));
             if bytes > limit {
                 return Err(CommitError::TooLarge { bytes, limit });
             }
