@@ -12,7 +12,6 @@ use crate::proto;
 /// A message that does not say what its type must say.
 #[derive(Debug, thiserror::Error)]
 #[error("malformed {0}")]
-#[expect(unreachable_pub, reason = "an associated type of a public trait")]
 pub struct Malformed(pub(crate) &'static str);
 
 pub(crate) fn log_id(term: u64, index: u64) -> LogId {
@@ -95,4 +94,9 @@ pub(crate) fn entry(entry: proto::Entry) -> Result<Entry, Malformed> {
         Wire::Membership(membership) => Payload::Membership(membership.try_into()?),
     };
     Ok(Entry::new(entry.id.ok_or(Malformed("entry without id"))?.into(), payload))
+}
+
+/// A cluster's id as it travels: 16 bytes, big endian.
+pub(crate) fn cluster_bytes(cluster: higuma_model::ClusterId) -> bytes::Bytes {
+    bytes::Bytes::copy_from_slice(&cluster.0.to_be_bytes())
 }
