@@ -4,6 +4,9 @@ mod identity;
 mod log;
 mod raft;
 
+#[cfg(feature = "testing")]
+pub mod testing;
+
 mod proto {
     tonic::include_proto!("higuma.store.v1");
 }

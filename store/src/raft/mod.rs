@@ -1,8 +1,8 @@
 //! The only place that names openraft: nothing of it leaves this crate.
 
-mod log_counters;
+pub(crate) mod log_counters;
 mod log_memory;
 pub(crate) mod log_storage;
-mod log_writer;
+pub(crate) mod log_writer;
 pub(crate) mod types;
 pub(crate) mod wire;
