@@ -23,14 +23,15 @@ async fn main() -> anyhow::Result<()> {
     let verify = arguments.next().is_some();
     let mut log = KnownLog::open(&folder, SEGMENT_BYTES).await?;
     say("opened", log.length())?;
-    while !verify {
+    if verify {
+        return Ok(log.close()?);
+    }
+    loop {
         // The high bits of a linear congruential generator.
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         log.append(1 + (seed >> 33) % 24).await?;
         say("acked", log.length())?;
     }
-    log.close();
-    Ok(())
 }
 
 /// One line, written at once.

@@ -26,7 +26,8 @@ pub struct KnownLog {
 
 impl KnownLog {
     /// Opens the log in `folder`, or creates it, and checks every entry in it. What it then holds
-    /// is durable. `segment_bytes` must be a multiple of 8.
+    /// is durable. `segment_bytes` must be a multiple of 8, 1 KiB at
+    /// least.
     pub async fn open(folder: &Path, segment_bytes: u32) -> io::Result<Self> {
         let folder = DataFolder::lock(folder).map_err(io::Error::other)?;
         let options = Options { segment_bytes, ..Options::default() };
@@ -61,10 +62,15 @@ impl KnownLog {
         Ok(())
     }
 
-    /// Closes the log; blocks until all is written.
-    pub fn close(self) {
+    /// Closes the log; blocks until all is written. Fails if the log did.
+    pub fn close(self) -> io::Result<()> {
+        let failure = self.storage.failure();
         drop(self.storage);
         self.writer.join();
+        match &*failure.borrow() {
+            Some(reason) => Err(io::Error::other(reason.to_string())),
+            None => Ok(()),
+        }
     }
 }
 

@@ -154,11 +154,12 @@ async fn entries_that_do_not_follow_are_refused() {
     let (mut storage, writer) = start(&disk, false);
     append_durably(&mut storage, vec![command(0, 10)]).await.unwrap();
     for gap in [vec![command(2, 10)], vec![command(0, 10)], vec![command(1, 10), command(3, 10)]] {
-        let error = append_durably(&mut storage, gap).await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        let (queued, synced) = append(&mut storage, gap).await;
+        assert_eq!(queued.unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        synced.await.expect("told").unwrap_err();
     }
     let large = append_durably(&mut storage, vec![command(1, ENTRY_BYTES_MAX)]).await.unwrap_err();
-    assert!(large.to_string().starts_with("entry 1 is 11"), "{large}");
+    assert!(large.to_string().starts_with("entry 1 of 11"), "{large}");
     append_durably(&mut storage, vec![command(1, 10)]).await.unwrap();
     assert_eq!(entries(&mut storage).await.len(), 2);
     drop(storage);
