@@ -1,6 +1,9 @@
 //! The writer thread: groups, order, failure, restart.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use super::*;
 use crate::log::disk::lossy::Fault;
@@ -97,6 +100,11 @@ async fn what_is_committed_is_never_on_disk_before_its_entries() {
     assert_eq!(storage.read_committed().await.unwrap(), None);
 }
 
+async fn raised(failure: &mut Failure) -> Arc<str> {
+    let raised = timeout(Duration::from_secs(20), failure.wait_for(Option::is_some)).await;
+    raised.expect("the failure is not raised").unwrap().clone().unwrap()
+}
+
 #[tokio::test]
 async fn a_failure_is_told_to_all_and_raised() {
     for fault in [Fault::Error, Fault::PowerCut] {
@@ -115,10 +123,10 @@ async fn a_failure_is_told_to_all_and_raised() {
                 let error = synced.await.expect("told").unwrap_err();
                 assert!(error.to_string().contains("input/output error"), "{error}");
             }
-            failure.changed().await.unwrap();
+            let raised = raised(&mut failure).await;
             let doing = ["write to", "sync"][step as usize];
             let reason = format!("cannot {doing} /lossy/0000000000000001.wal: input/output error");
-            assert_eq!(failure.borrow().as_deref(), Some(&*reason));
+            assert_eq!(*raised, *reason);
             let vote = storage.save_vote(&Vote::new(9, 1)).await.unwrap_err();
             assert_eq!(vote.to_string(), reason);
             assert_eq!(storage.get_log_reader().await.read_vote().await.unwrap(), None);
@@ -141,8 +149,7 @@ async fn a_panic_of_the_writer_is_told_and_raised() {
     disk.fail_after(0, Fault::Panic);
     let (_, synced) = append(&mut storage, vec![command(0, 10)]).await;
     synced.await.expect("told").unwrap_err();
-    failure.wait_for(Option::is_some).await.unwrap();
-    assert_eq!(failure.borrow().as_deref(), Some("the log's writer panicked"));
+    assert_eq!(&*raised(&mut failure).await, "the log's writer panicked");
     assert!(append_durably(&mut storage, vec![command(1, 10)]).await.is_err());
     drop(storage);
     writer.join();
