@@ -29,6 +29,9 @@ pub use raft::log_counters::LogCounts;
 pub use raft::log_storage::OpenLogError;
 pub use store::{Consistency, ReadError, Store, WRITE_LIMIT, WriteError};
 
+#[cfg(feature = "testing")]
+pub mod testing;
+
 #[expect(unreachable_pub, unused_qualifications, clippy::too_many_lines, reason = "generated")]
 mod proto {
     tonic::include_proto!("higuma.store.v1");
