@@ -11,8 +11,18 @@
 //!                  ◄── ACK, NACK ══════════◄
 //! ```
 
+pub mod batch;
+mod messages;
+mod receiver;
+mod sender;
 pub mod spec;
 pub mod wire;
+
+#[cfg(test)]
+mod testing;
+
+pub use receiver::{Action, Fence, ReceiveError, Receiver};
+pub use sender::{SendError, Sender, Standing};
 
 #[expect(
     unused_qualifications,
