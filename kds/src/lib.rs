@@ -13,11 +13,14 @@
 
 pub mod batch;
 mod messages;
+pub mod plain;
 mod receiver;
 mod sender;
 pub mod spec;
 pub mod wire;
 
+#[cfg(test)]
+mod convergence;
 #[cfg(test)]
 mod testing;
 
