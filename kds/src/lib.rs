@@ -12,20 +12,29 @@
 //! ```
 
 pub mod batch;
+mod client;
+mod hello;
+pub mod inbox;
 mod messages;
 pub mod plain;
 mod receiver;
 mod sender;
+mod server;
 pub mod spec;
 pub mod wire;
 
 #[cfg(test)]
 mod convergence;
 #[cfg(test)]
+mod loopback;
+#[cfg(test)]
 mod testing;
 
+pub use client::{BadAddress, Client, ClientState, client};
+pub use hello::Hello;
 pub use receiver::{Action, Fence, ReceiveError, Receiver};
 pub use sender::{SendError, Sender, Standing};
+pub use server::{KEEPALIVE, KEEPALIVE_TIMEOUT, MAX_MESSAGE_BYTES, server, tuned};
 
 #[expect(
     unused_qualifications,

@@ -32,6 +32,12 @@ impl History {
         Self { states: vec![Arc::new(first)], index: 1 }
     }
 
+    /// Goes on from a state that came from elsewhere.
+    pub(crate) fn continuing(state: Arc<Snapshot>) -> Self {
+        let index = state.version().max(1);
+        Self { states: vec![state], index }
+    }
+
     pub(crate) fn now(&self) -> Arc<Snapshot> {
         self.states.last().unwrap().clone()
     }
