@@ -12,7 +12,7 @@ use envoy_types::pb::envoy::r#type::v3::Percent;
 use higuma_model::Key;
 use higuma_model::spec::{Protocol, Tags};
 
-use crate::config::Encoded;
+use crate::config::{Encoded, Uses};
 use crate::envoy::{address, ads, milliseconds, number, pack, seconds, truth};
 use crate::index::service::{Offer, Part, Service, includes};
 use crate::proxy::Problem;
@@ -63,8 +63,8 @@ pub(crate) fn part(service: &Service, tags: &Tags) -> Part {
     let assignment = assignment(&name, endpoints);
     Part {
         name: name.into(),
-        cluster: Encoded::new(cluster, Vec::new()),
-        endpoints: Encoded::new(assignment, Vec::new()),
+        cluster: Encoded::new(cluster, Uses::default()),
+        endpoints: Encoded::new(assignment, Uses::default()),
         problems,
     }
 }

@@ -55,17 +55,33 @@ impl ResourceType {
 pub struct Encoded {
     any: Any,
     version: String,
-    clusters: Vec<Arc<str>>,
+    uses: Uses,
+}
+
+/// What a listener or a route names, and so needs to be there.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Uses {
+    pub(crate) clusters: Vec<Arc<str>>,
+    pub(crate) routes: Vec<Arc<str>>,
+}
+
+impl Uses {
+    pub(crate) fn clusters(mut clusters: Vec<Arc<str>>) -> Self {
+        clusters.sort();
+        clusters.dedup();
+        Self { clusters, routes: Vec::new() }
+    }
+
+    pub(crate) fn route(name: &str) -> Self {
+        Self { clusters: Vec::new(), routes: vec![name.into()] }
+    }
 }
 
 impl Encoded {
-    /// `clusters` are the names of the clusters that the resource uses.
-    pub fn new<M: Message + Name>(message: M, mut clusters: Vec<Arc<str>>) -> Arc<Self> {
-        clusters.sort();
-        clusters.dedup();
+    pub(crate) fn new<M: Message + Name>(message: M, uses: Uses) -> Arc<Self> {
         let any = pack(message);
         let version = hex::encode(&Sha256::digest(&any.value)[..VERSION_BYTES]);
-        Arc::new(Self { any, version, clusters })
+        Arc::new(Self { any, version, uses })
     }
 
     pub fn any(&self) -> &Any {
@@ -77,9 +93,8 @@ impl Encoded {
         &self.version
     }
 
-    /// The clusters that a listener or a route sends traffic to.
-    pub fn clusters(&self) -> &[Arc<str>] {
-        &self.clusters
+    pub(crate) fn uses(&self) -> &Uses {
+        &self.uses
     }
 }
 

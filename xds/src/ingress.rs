@@ -12,7 +12,7 @@ use higuma_model::Key;
 use higuma_model::spec::Tags;
 
 use crate::cluster::{Endpoint, Localities};
-use crate::config::{Config, Encoded};
+use crate::config::{Config, Encoded, Uses};
 use crate::index::service::{Service, includes};
 use crate::index::{Index, Ingress};
 use crate::proxy::{Problem, Proxy};
@@ -76,8 +76,8 @@ fn door(service: &Service, sni: String, sets: &[Tags]) -> Door {
     let here = Localities::from([((0, service.terms.zone.clone()), endpoints)]);
     Door {
         chain: listener::pass_through(&sni, &name),
-        cluster: Encoded::new(cluster::eds_cluster(&name), Vec::new()),
-        endpoints: Encoded::new(cluster::assignment(&name, here), Vec::new()),
+        cluster: Encoded::new(cluster::eds_cluster(&name), Uses::default()),
+        endpoints: Encoded::new(cluster::assignment(&name, here), Uses::default()),
         cluster_name: name.into(),
         sni,
         problems,
@@ -108,7 +108,9 @@ pub(crate) fn config(index: &Index, proxy: &Proxy) -> (Config, Vec<Problem>) {
     let chains = doors.values().map(|door| door.chain.clone()).collect();
     let listener = listener::by_sni(here, chains);
     let used = doors.values().map(|door| door.cluster_name.clone()).collect();
-    config.listeners.insert(listener.name.as_str().into(), Encoded::new(listener, used));
+    config
+        .listeners
+        .insert(listener.name.as_str().into(), Encoded::new(listener, Uses::clusters(used)));
     (config, problems)
 }
 

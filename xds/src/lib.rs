@@ -18,12 +18,14 @@ mod listener;
 mod names;
 mod proxy;
 mod rbac;
+mod session;
 mod sidecar;
 mod tls;
 
 pub use config::{Config, Encoded, ResourceType, Resources};
 pub use index::{Index, Versions, available_services};
 pub use proxy::{Identity, Problem, Proxy, ProxyKind};
+pub use session::{MAX_NAMES, MAX_RESPONSE_BYTES, Nack, RequestError, Session};
 
 /// What a proxy runs, and what was left out of it. Never fails: a bad policy costs that policy.
 pub fn config(index: &Index, proxy: &Proxy, identity: &Identity) -> (Config, Vec<Problem>) {

@@ -6,7 +6,7 @@ use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3 as pb;
 use envoy_types::pb::envoy::r#type::matcher::v3::StringMatcher;
 
-use crate::config::{Encoded, Resources};
+use crate::config::{Encoded, Resources, Uses};
 use crate::envoy::{ads, exact, inline, pack, prefix, truth};
 use crate::names;
 use crate::proxy::Identity;
@@ -50,7 +50,7 @@ pub(crate) fn secrets(mesh: &str, identity: &Identity) -> Resources {
     };
     let secret = |name: String, content: pb::secret::Type| {
         let secret = pb::Secret { name: name.clone(), r#type: Some(content) };
-        (Arc::<str>::from(name), Encoded::new(secret, Vec::new()))
+        (Arc::<str>::from(name), Encoded::new(secret, Uses::default()))
     };
     Resources::from([
         secret(names::identity_secret(mesh), pb::secret::Type::TlsCertificate(certificate)),

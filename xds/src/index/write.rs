@@ -71,8 +71,9 @@ impl Index {
                 self.ingresses.insert(key, ingress);
             }
             Kind::Zone => {
-                if decode::<Zone>(resource)?.enabled == Some(false) {
-                    let zone = Arc::<str>::from(resource.display_name());
+                let enabled = decode::<Zone>(resource)?.enabled.unwrap_or(true);
+                let zone = Arc::<str>::from(resource.display_name());
+                if !enabled {
                     self.disabled.insert(key, zone.clone());
                     self.offers_of(&zone, stale);
                 }

@@ -8,9 +8,11 @@ use envoy_types::pb::envoy::config::listener::v3::FilterChain;
 use higuma_model::spec::{Inbound, Protocol};
 
 use super::Draft;
-use crate::config::Encoded;
+use crate::config::{Encoded, Uses};
 use crate::index::matching;
 use crate::{cluster, http, listener, rbac, tls};
+
+type Address = (IpAddr, u16);
 
 pub(super) fn generate(draft: &mut Draft<'_>) {
     let dataplane = draft.dataplane;
@@ -30,20 +32,21 @@ fn generate_one(draft: &mut Draft<'_>, inbound: &Inbound) -> Result<(), String> 
     let permission = matching::permission(draft.mesh.permissions.values(), &inbound.tags);
     let rules = draft.mtls.then(|| rbac::rules(draft.mesh_name(), permission.map(|p| &**p)));
     let listener_name = listener::name(TrafficDirection::Inbound, here.0, here.1);
-    let mut used = Vec::new();
+    let uses;
     let mut filters = Vec::new();
     match inbound.protocol() {
         Protocol::Http => {
             let name = route_name(draft, inbound, here);
             let route = http::inbound_route(&name, inbound.service(), &cluster, rules);
-            draft.add_route(route, vec![cluster.clone()]);
+            draft.add_route(route, Uses::clusters(vec![cluster.clone()]));
+            uses = Uses::route(&name);
             filters.push(http::inbound(&name, &cluster, draft.mtls));
         }
         Protocol::Tcp => {
             filters.extend(rules.map(|rules| listener::rbac(&listener_name, rules)));
             let idle = 2 * listener::IDLE_SECONDS;
             filters.push(listener::connection(&cluster, &[(cluster.clone(), 1)], idle));
-            used.push(cluster);
+            uses = Uses::clusters(vec![cluster]);
         }
     }
     let chain = FilterChain {
@@ -51,15 +54,12 @@ fn generate_one(draft: &mut Draft<'_>, inbound: &Inbound) -> Result<(), String> 
         transport_socket: draft.mtls.then(|| tls::downstream(draft.mesh_name())),
         ..Default::default()
     };
-    draft.add_listener(listener::plain(TrafficDirection::Inbound, here, chain), used);
+    draft.add_listener(listener::plain(TrafficDirection::Inbound, here, chain), uses);
     Ok(())
 }
 
 /// Where Envoy listens, and where the application does.
-fn addresses(
-    draft: &Draft<'_>,
-    inbound: &Inbound,
-) -> Result<((IpAddr, u16), (IpAddr, u16)), String> {
+fn addresses(draft: &Draft<'_>, inbound: &Inbound) -> Result<(Address, Address), String> {
     let parse = |text: &str| {
         let wrong = |_| format!("{text:?} is no IP address to listen on or connect to; left out");
         text.parse::<IpAddr>().map_err(wrong)
@@ -91,7 +91,7 @@ fn application_cluster(
     let kumas = format!("localhost:{port}");
     let distinct = format!("{host}:{port}:{protocol:?}").to_lowercase();
     let built = cluster::local(&kumas, host, port, protocol);
-    let encoded = Encoded::new(built.clone(), Vec::new());
+    let encoded = Encoded::new(built.clone(), Uses::default());
     match draft.config.clusters.get(&*kumas) {
         Some(other) if *other != encoded => {
             draft.add_cluster(cluster::local(&distinct, host, port, protocol));

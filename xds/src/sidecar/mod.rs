@@ -17,7 +17,7 @@ use envoy_types::pb::envoy::config::route::v3::RouteConfiguration;
 use higuma_model::Key;
 use higuma_model::spec::{Dataplane, Tags};
 
-use crate::config::{Config, Encoded};
+use crate::config::{Config, Encoded, Uses};
 use crate::index::{Index, MeshIndex};
 use crate::proxy::{Identity, Problem, Proxy};
 use crate::tls;
@@ -78,17 +78,17 @@ impl<'a> Draft<'a> {
 
     fn add_cluster(&mut self, cluster: Cluster) {
         let name = Arc::<str>::from(&*cluster.name);
-        self.config.clusters.insert(name, Encoded::new(cluster, Vec::new()));
+        self.config.clusters.insert(name, Encoded::new(cluster, Uses::default()));
     }
 
-    fn add_listener(&mut self, listener: Listener, clusters: Vec<Arc<str>>) {
+    fn add_listener(&mut self, listener: Listener, uses: Uses) {
         let name = Arc::<str>::from(&*listener.name);
-        self.config.listeners.insert(name, Encoded::new(listener, clusters));
+        self.config.listeners.insert(name, Encoded::new(listener, uses));
     }
 
-    fn add_route(&mut self, route: RouteConfiguration, clusters: Vec<Arc<str>>) {
+    fn add_route(&mut self, route: RouteConfiguration, uses: Uses) {
         let name = Arc::<str>::from(&*route.name);
-        self.config.routes.insert(name, Encoded::new(route, clusters));
+        self.config.routes.insert(name, Encoded::new(route, uses));
     }
 
     /// Without a certificate nothing is sent in plain: Envoy waits for the secrets.

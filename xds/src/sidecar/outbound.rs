@@ -9,6 +9,7 @@ use envoy_types::pb::envoy::config::listener::v3::FilterChain;
 use higuma_model::spec::{Outbound, Protocol, SERVICE_TAG, Tags, TrafficRoute};
 
 use super::Draft;
+use crate::config::Uses;
 use crate::http::{self, Weighted};
 use crate::index::matching::{self, Policy};
 use crate::index::service::narrowing;
@@ -41,18 +42,18 @@ fn generate_one(draft: &mut Draft<'_>, outbound: &Outbound) -> Result<(), String
         .into_iter()
         .map(|((service, tags), weight)| (add_service_cluster(draft, &service, &tags), weight))
         .collect();
-    let mut used: Vec<Arc<str>> = clusters.iter().map(|(name, _)| name.clone()).collect();
-    let filter = match protocol {
+    let used = Uses::clusters(clusters.iter().map(|(name, _)| name.clone()).collect());
+    let (filter, uses) = match protocol {
         Protocol::Http => {
             let name = format!("outbound:{}", names::cluster(service, &narrowing(&outbound.tags)));
             let route = http::outbound_route(&name, service, &clusters);
-            draft.add_route(route, std::mem::take(&mut used));
-            http::outbound(&name, service)
+            draft.add_route(route, used);
+            (http::outbound(&name, service), Uses::route(&name))
         }
-        Protocol::Tcp => listener::connection(service, &clusters, listener::IDLE_SECONDS),
+        Protocol::Tcp => (listener::connection(service, &clusters, listener::IDLE_SECONDS), used),
     };
     let chain = FilterChain { filters: vec![filter], ..Default::default() };
-    draft.add_listener(listener::plain(TrafficDirection::Outbound, here, chain), used);
+    draft.add_listener(listener::plain(TrafficDirection::Outbound, here, chain), uses);
     Ok(())
 }
 
