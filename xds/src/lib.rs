@@ -8,6 +8,7 @@
 //! Pure: no IO, no clock, no random number, no async. Equal inputs give equal bytes, on every control plane of a zone.
 //! Not here: streams, certificates, and when to generate (`remote`).
 
+mod bootstrap;
 mod cluster;
 mod config;
 mod envoy;
@@ -22,6 +23,7 @@ mod session;
 mod sidecar;
 mod tls;
 
+pub use bootstrap::{BootstrapRequest, bootstrap};
 pub use config::{Config, Encoded, ResourceType, Resources};
 pub use index::{Index, Versions, available_services};
 pub use proxy::{Identity, Problem, Proxy, ProxyKind};

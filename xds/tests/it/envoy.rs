@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use higuma_xds::{BootstrapRequest, ProxyKind};
 use serde_json::{Map, Value as Json, json};
 
 use crate::cases::{self, Case};
@@ -85,6 +86,38 @@ fn envoy_takes_every_golden() {
             let bootstrap = bootstrap(&golden(&case, name), secrets);
             validate(&format!("{}/{name}", case.name()), &bootstrap);
         }
+    }
+}
+
+#[test]
+fn envoy_takes_every_bootstrap() {
+    let ca_pem = String::from_utf8(cases::identity().ca_pem.to_vec()).unwrap();
+    let sidecar = BootstrapRequest {
+        kind: ProxyKind::Sidecar,
+        mesh: "default".to_owned(),
+        name: "web-1".to_owned(),
+        service: "web".to_owned(),
+        zone: cases::ZONE.to_owned(),
+        admin: ([127, 0, 0, 1].into(), 9901),
+        control_planes: vec![("127.0.0.1".to_owned(), 5678), ("::1".to_owned(), 5678)],
+        ca_pem,
+        token: Some("secret-token".to_owned()),
+        metadata: [("dataplane.resource".to_owned(), "{}".to_owned())].into(),
+    };
+    assert!(!format!("{sidecar:?}").contains("secret-token"));
+    let names = vec![("localhost".to_owned(), 5678), ("127.0.0.1".to_owned(), 5679)];
+    let ingress = BootstrapRequest {
+        kind: ProxyKind::Ingress,
+        mesh: String::new(),
+        service: String::new(),
+        control_planes: names,
+        token: None,
+        ..sidecar.clone()
+    };
+    for (request, id) in [(sidecar, "default.web-1"), (ingress, ".web-1")] {
+        let bootstrap = higuma_xds::bootstrap(&request);
+        assert_eq!(bootstrap["node"]["id"], id);
+        validate(id, &bootstrap);
     }
 }
 
