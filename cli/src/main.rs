@@ -1,1 +1,51 @@
-fn main() {}
+//! The `higuma` binary: the operator's verbs, the processes, and the lab.
+//!
+//! What a verb means to the system is decided by the control plane; this talks to it and shows
+//! what it says. The processes themselves are in their own crates.
+
+mod args;
+mod client;
+mod demo_app;
+mod failure;
+mod kind_argument;
+mod lab;
+mod manifest;
+mod output;
+mod run;
+mod verbs;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::args::Arguments;
+use crate::failure::{Exit, Failure};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match start(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if failure.exit != Exit::Closed {
+                output::note(format!("error: {}", failure.message));
+            }
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}
+
+fn start(arguments: Arguments) -> Result<(), Failure> {
+    if let lab::Session::Become(argv) = lab::session(&arguments.command) {
+        return Err(lab::become_leader(argv));
+    }
+    higuma_serve::install_crypto_provider();
+    if run::is_process(&arguments.command) {
+        higuma_serve::logging::init(higuma_serve::logging::Format::Auto)
+            .map_err(|error| Failure::usage(error.to_string()))?;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::refused(format!("cannot start threads: {error}")))?;
+    runtime.block_on(run::run(arguments.command))
+}

@@ -1,0 +1,172 @@
+//! `higuma lab`: a whole system on one machine, as real processes of this binary, each with a
+//! loopback address, a data folder and a log of its own.
+//!
+//! ```text
+//! topology  who there is: name, address, command line, readiness      (data, no IO)
+//! record    what was started: ids that are never mistaken for others' (state.json)
+//! process   start in a session of its own, signal, look
+//! up, down  the two in order; whatever goes wrong on the way up is taken down again
+//! ```
+
+mod down;
+mod process;
+mod record;
+mod topology;
+mod up;
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use crate::args::Command;
+use crate::failure::Failure;
+use crate::output::{print, table};
+use process::Health;
+use record::Record;
+use topology::{Layout, Plan};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  higuma lab up                  three globals on 127.77.0.1 to .3, data in .lab
+  higuma lab status
+  higuma lab kill global-2       as if its power was cut
+  higuma lab start global-2
+  higuma lab down                ends everything and removes .lab")]
+pub(crate) struct LabArgs {
+    /// The lab's folder: data, certificates and logs
+    #[arg(long, value_name = "DIR", default_value = ".lab", global = true)]
+    dir: PathBuf,
+    #[command(subcommand)]
+    command: LabCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum LabCommand {
+    /// Start the lab and wait until it is ready
+    Up {
+        /// The first two numbers of all addresses
+        #[arg(long, value_name = "127.N", default_value = topology::DEFAULT_BASE, value_parser = topology::base)]
+        base: topology::Base,
+    },
+    /// End all its processes and remove its folder
+    Down {
+        /// Keep data, certificates and logs, for the next `lab up`
+        #[arg(long)]
+        keep_data: bool,
+    },
+    /// Show its processes
+    Status,
+    /// Send a signal to one process, SIGKILL unless another is given
+    Kill {
+        name: String,
+        #[arg(long, value_enum, ignore_case = true, default_value_t = Signal::Kill)]
+        signal: Signal,
+    },
+    /// Start a process again and wait until it is ready
+    Start { name: String },
+    /// What `up` and `start` run: a session of its own, then the process
+    #[command(hide = true)]
+    Session {
+        #[arg(last = true, required = true)]
+        argv: Vec<OsString>,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Signal {
+    Kill,
+    Term,
+    Stop,
+    Cont,
+}
+
+pub(crate) async fn lab(args: &LabArgs) -> Result<(), Failure> {
+    let folder = std::path::absolute(&args.dir)
+        .map_err(|error| Failure::usage(format!("--dir {}: {error}", args.dir.display())))?;
+    match &args.command {
+        LabCommand::Up { base } => up::up(Layout { folder, base: *base }).await,
+        LabCommand::Down { keep_data } => down::down(&folder, *keep_data).await,
+        LabCommand::Status => status(&Record::load(&folder)?),
+        LabCommand::Kill { name, signal } => kill(&Record::load(&folder)?, name, *signal).await,
+        LabCommand::Start { name } => {
+            let mut record = Record::load(&folder)?;
+            let plan = plan(&record, name)?;
+            up::start(&mut record, &plan).await
+        }
+        LabCommand::Session { .. } => Err(Failure::usage("`lab session` is internal")),
+    }
+}
+
+/// What [`session`] found.
+pub(crate) enum Session<'a> {
+    Become(&'a [OsString]),
+    None,
+}
+
+/// Whether this process only makes a session of its own and becomes another.
+pub(crate) fn session(command: &Command) -> Session<'_> {
+    match command {
+        Command::Lab(LabArgs { command: LabCommand::Session { argv }, .. }) => {
+            Session::Become(argv)
+        }
+        _ => Session::None,
+    }
+}
+
+/// Leaves the caller's session and terminal, so that Ctrl-C there does not reach this process, and
+/// becomes `argv`. Between fork and exec only unsafe code could do that. Returns only on failure.
+pub(crate) fn become_leader(argv: &[OsString]) -> Failure {
+    let Some((program, arguments)) = argv.split_first() else {
+        return Failure::usage("`lab session` needs a command");
+    };
+    if let Err(error) = rustix::process::setsid() {
+        return Failure::refused(format!("cannot make a session: {error}"));
+    }
+    let error = std::process::Command::new(program).args(arguments).exec();
+    Failure::refused(format!("cannot run {}: {error}", program.display()))
+}
+
+fn plan(record: &Record, name: &str) -> Result<Plan, Failure> {
+    let plans = topology::plans(&record.layout()?);
+    let known: Vec<_> = plans.iter().map(|plan| plan.name.clone()).collect();
+    plans.into_iter().find(|plan| plan.name == name).ok_or_else(|| {
+        Failure::usage(format!("no process {name:?} in the lab; there are {}", known.join(", ")))
+    })
+}
+
+fn status(record: &Record) -> Result<(), Failure> {
+    let rows = topology::plans(&record.layout()?).into_iter().map(|plan| {
+        let started = record.started(&plan.name);
+        let state = match started.map(process::Started::health) {
+            None => "not started",
+            Some(Health::Running) => "running",
+            Some(Health::Stopped) => "stopped",
+            Some(Health::Gone) => "dead",
+        };
+        let pid = started.map_or_else(|| "-".to_owned(), |started| started.pid.to_string());
+        vec![plan.name, pid, plan.address.to_string(), state.to_owned()]
+    });
+    print(table(&["NAME", "PID", "ADDRESS", "STATE"], &rows.collect::<Vec<_>>()))
+}
+
+async fn kill(record: &Record, name: &str, signal: Signal) -> Result<(), Failure> {
+    plan(record, name)?;
+    let dead = || Failure::refused(format!("{name} is not running; see `higuma lab status`"));
+    let started = record.started(name).ok_or_else(dead)?;
+    let signal_sent = match signal {
+        Signal::Kill => process::Signal::KILL,
+        Signal::Term => process::Signal::TERM,
+        Signal::Stop => process::Signal::STOP,
+        Signal::Cont => process::Signal::CONT,
+    };
+    if !started.signal(signal_sent)? {
+        return Err(dead());
+    }
+    if matches!(signal, Signal::Kill) && !process::wait_gone(&[*started], down::KILLED).await {
+        return Err(Failure::refused(format!("{name} is still there after SIGKILL")));
+    }
+    print(format!("{name}: sent {signal:?} to {}", started.pid))
+}

@@ -1,0 +1,271 @@
+//! Bringing the lab up: certificates, processes in stages, and waiting until each is ready.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::Child;
+use std::time::Duration;
+
+use higuma_serve::pki::{Authority, Subject, write_certificate, write_key};
+use tokio::time::Instant;
+
+use super::topology::{Layout, Plan, plans};
+use super::{down, process, record::Record};
+use crate::failure::{Exit, Failure};
+use crate::output::{note, print};
+
+/// From the start of a process to its readiness. An election takes one second, a store of 1 GiB
+/// some ten to read.
+const READY: Duration = Duration::from_secs(30);
+/// Between two looks at a process that is starting.
+const LOOK: Duration = Duration::from_millis(50);
+/// A lab is for days.
+const VALIDITY: Duration = Duration::from_hours(24 * 30);
+/// Lines of a log that are shown when its process fails.
+const TAIL: usize = 20;
+
+/// Starts everything, or nothing.
+pub(super) async fn up(layout: Layout) -> Result<(), Failure> {
+    let mut record = prepare(&layout)?;
+    let raised = tokio::select! {
+        raised = raise(&layout, &mut record) => raised,
+        name = interrupted() => Err(Failure::refused(format!("interrupted by {name}"))),
+    };
+    if let Err(failure) = raised {
+        note("taking down what was started");
+        down::stop(&record).await?;
+        record.clear()?;
+        if failure.exit != Exit::Closed {
+            let logs = layout.logs();
+            note(format!("its logs stay in {}; `higuma lab down` removes them", logs.display()));
+        }
+        return Err(failure);
+    }
+    let servers = layout.servers().join(",");
+    print(format!(
+        "the lab is up; try:\n  export HIGUMA_SERVER={servers}\n  higuma inspect cluster\n\
+         and end it with `higuma lab down`"
+    ))
+}
+
+/// Starts one process of a lab that is up.
+pub(super) async fn start(record: &mut Record, plan: &Plan) -> Result<(), Failure> {
+    if record.alive().iter().any(|(name, _)| *name == plan.name) {
+        return Err(Failure::refused(format!("{} is running already", plan.name)));
+    }
+    let layout = record.layout()?;
+    check_ports(plan)?;
+    let started = Instant::now();
+    let child = spawn(&layout, record, plan)?;
+    ready(&layout, plan, child).await?;
+    print(format!("{} is ready after {:.1?}", plan.name, started.elapsed()))
+}
+
+/// The folder and the certificates; refuses to disturb a lab that is up, or another's files.
+fn prepare(layout: &Layout) -> Result<Record, Failure> {
+    let folder = layout.folder.display();
+    let failed = |error: std::io::Error| Failure::refused(format!("cannot use {folder}: {error}"));
+    let record = match Record::find(&layout.folder)? {
+        Some(record) if !record.alive().is_empty() || !process::marked(&record.id).is_empty() => {
+            return Err(Failure::refused(format!(
+                "the lab in {folder} is up already; see `higuma lab status`, end it with \
+                 `higuma lab down`"
+            )));
+        }
+        Some(record) if record.layout()? != *layout => {
+            return Err(Failure::refused(format!(
+                "the data in {folder} belongs to a lab with other addresses; use its --base, or \
+                 remove it with `higuma lab down`"
+            )));
+        }
+        Some(record) => record,
+        None => {
+            std::fs::create_dir_all(&layout.folder).map_err(failed)?;
+            if std::fs::read_dir(&layout.folder).map_err(failed)?.next().is_some() {
+                return Err(Failure::refused(format!(
+                    "{folder} holds other files: give an empty or new folder as --dir"
+                )));
+            }
+            Record::new(layout)?
+        }
+    };
+    for plan in plans(layout) {
+        check_ports(&plan)?;
+    }
+    for folder in [layout.logs(), layout.pki(), layout.data()] {
+        std::fs::create_dir_all(folder).map_err(failed)?;
+    }
+    record.save()?;
+    certify(layout)?;
+    Ok(record)
+}
+
+/// A CA whose key is forgotten at once, and a certificate for each process. Those of an earlier
+/// lab in this folder are kept.
+fn certify(layout: &Layout) -> Result<(), Failure> {
+    let plans = plans(layout);
+    let present = |plan: &Plan| {
+        let (certificate, key) = layout.certificate(&plan.name);
+        certificate.exists() && key.exists()
+    };
+    if layout.ca().exists() && plans.iter().all(present) {
+        return Ok(());
+    }
+    let failed = |error| Failure::refused(format!("cannot make the lab's certificates: {error}"));
+    let authority = Authority::generate("higuma lab", VALIDITY).map_err(failed)?;
+    write_certificate(&layout.ca(), authority.certificate_pem()).map_err(failed)?;
+    for plan in &plans {
+        let subject = Subject {
+            common_name: plan.name.clone(),
+            ips: vec![plan.address],
+            ..Subject::default()
+        };
+        let issued = authority.issue(&subject, VALIDITY).map_err(failed)?;
+        let (certificate, key) = layout.certificate(&plan.name);
+        write_certificate(&certificate, &issued.certificate_pem).map_err(failed)?;
+        write_key(&key, &issued.key_pem).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// A port that another program holds would show as that program's readiness, or as a puzzle.
+fn check_ports(plan: &Plan) -> Result<(), Failure> {
+    for port in &plan.ports {
+        let addr = SocketAddr::new(plan.address, *port);
+        if let Err(error) = TcpListener::bind(addr) {
+            return Err(Failure::refused(format!(
+                "{} cannot listen on {addr}: {error}; if another lab is up, give this one other \
+                 addresses with --base 127.78",
+                plan.name
+            )));
+        }
+    }
+    Ok(())
+}
+
+async fn raise(layout: &Layout, record: &mut Record) -> Result<(), Failure> {
+    let plans = plans(layout);
+    let last = plans.iter().map(|plan| plan.stage).max().unwrap_or(0);
+    for stage in 0..=last {
+        let started = Instant::now();
+        let mut children = Vec::new();
+        for plan in plans.iter().filter(|plan| plan.stage == stage) {
+            children.push((plan, spawn(layout, record, plan)?));
+        }
+        for (plan, child) in children {
+            ready(layout, plan, child).await?;
+            let Plan { name, address, .. } = plan;
+            print(format!("{name:<10} {address:<12} ready after {:.1?}", started.elapsed()))?;
+        }
+    }
+    Ok(())
+}
+
+fn spawn(layout: &Layout, record: &mut Record, plan: &Plan) -> Result<Child, Failure> {
+    let (started, child) = process::start(layout, &record.id, plan)?;
+    record.add(&plan.name, started)?;
+    Ok(child)
+}
+
+/// Waits until the process says that it is ready; a failure shows the end of its log.
+async fn ready(layout: &Layout, plan: &Plan, mut child: Child) -> Result<(), Failure> {
+    let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(1)).build();
+    let http = http.map_err(|error| Failure::refused(error.to_string()))?;
+    let end = Instant::now() + READY;
+    let why = loop {
+        match child.try_wait() {
+            Ok(None) => {}
+            Ok(Some(status)) => break format!("it ended: {status}"),
+            Err(error) => break format!("it cannot be watched: {error}"),
+        }
+        let last = match http.get(&plan.ready).send().await {
+            Ok(answer) if answer.status().is_success() => return Ok(()),
+            Ok(answer) => answer.text().await.unwrap_or_default(),
+            Err(error) => crate::client::call::reason(&error),
+        };
+        if Instant::now() > end {
+            break format!("not ready after {READY:?}: {last}");
+        }
+        tokio::time::sleep(LOOK).await;
+    };
+    let path = layout.log(&plan.name);
+    let tail = tail(&path);
+    Err(Failure::refused(format!(
+        "{} did not start: {why}\nthe end of {}:\n{tail}",
+        plan.name,
+        path.display()
+    )))
+}
+
+/// The last lines of a log, indented.
+fn tail(path: &Path) -> String {
+    let text = std::fs::read(path).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<_> = text.lines().collect();
+    let from = lines.len().saturating_sub(TAIL);
+    lines[from..].iter().map(|line| format!("  {line}\n")).collect()
+}
+
+async fn interrupted() -> &'static str {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut int), Ok(mut term)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = int.recv() => "SIGINT",
+        _ = term.recv() => "SIGTERM",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use crate::lab::topology::base;
+
+    fn layout(folder: &Path) -> Layout {
+        Layout { folder: folder.to_owned(), base: base("127.250").unwrap() }
+    }
+
+    #[test]
+    fn each_process_gets_a_certificate_and_a_key_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let layout = layout(folder.path());
+        std::fs::create_dir_all(layout.pki()).unwrap();
+        certify(&layout).unwrap();
+        let (certificate, key) = layout.certificate("global-3");
+        let mode = std::fs::metadata(&key).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let before = std::fs::read(&certificate).unwrap();
+        certify(&layout).unwrap();
+        assert_eq!(std::fs::read(&certificate).unwrap(), before);
+        let left = std::fs::read_dir(layout.pki()).unwrap().count();
+        assert_eq!(left, 1 + 2 * 3, "the CA's certificate, and no key of it");
+    }
+
+    #[test]
+    fn a_port_in_use_is_named_with_what_to_do() {
+        let address = higuma_testkit::loopback();
+        let taken = TcpListener::bind((address, 0)).unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let mut plan = plans(&layout(Path::new("/l"))).remove(0);
+        (plan.address, plan.ports) = (address, vec![port]);
+        let error = check_ports(&plan).unwrap_err().to_string();
+        assert!(
+            error.starts_with(&format!("global-1 cannot listen on {address}:{port}")),
+            "{error}"
+        );
+        assert!(error.contains("--base 127.78"), "{error}");
+    }
+
+    #[test]
+    fn folders_with_other_files_are_not_touched() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("x"), "x").unwrap();
+        let error = prepare(&layout(folder.path())).unwrap_err().to_string();
+        assert!(error.contains("holds other files"), "{error}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,26 @@
+//! Dispatch: which crate does what the command line says.
+
+use crate::args::{Command, GlobalCommand};
+use crate::failure::Failure;
+use crate::{demo_app, lab, verbs};
+
+pub(crate) async fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Apply(args) => verbs::apply(&args).await,
+        Command::Get(args) => verbs::get(&args).await,
+        Command::Delete(args) => verbs::delete(&args).await,
+        Command::Inspect(args) => verbs::inspect(&args).await,
+        Command::Version(args) => verbs::version(&args).await,
+        Command::Config(args) => verbs::config(&args),
+        Command::Lab(args) => lab::lab(&args).await,
+        Command::Global { command: GlobalCommand::Run(args) } => {
+            Ok(higuma_global::run(*args).await?)
+        }
+        Command::DemoApp(args) => Ok(demo_app::run(args).await?),
+    }
+}
+
+/// Processes log what they do; verbs print their result.
+pub(crate) fn is_process(command: &Command) -> bool {
+    matches!(command, Command::Global { .. } | Command::DemoApp(_))
+}

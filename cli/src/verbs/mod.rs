@@ -1,0 +1,64 @@
+//! What an operator does: each verb is a few calls of the REST API.
+
+mod apply;
+mod config;
+mod delete;
+mod get;
+mod inspect;
+mod version;
+
+use crate::args::Connection;
+use crate::client::Client;
+use crate::client::context::{Config, Wishes, config_path};
+use crate::failure::Failure;
+
+pub(crate) use apply::apply;
+pub(crate) use config::config;
+pub(crate) use delete::delete;
+pub(crate) use get::get;
+pub(crate) use inspect::inspect;
+pub(crate) use version::version;
+
+/// A cluster, and the mesh of commands that name none.
+struct Session {
+    client: Client,
+    mesh: String,
+}
+
+impl Session {
+    fn open(connection: &Connection) -> Result<Self, Failure> {
+        let variable = |name: &str| std::env::var(name).ok();
+        let wishes = Wishes {
+            server_flag: connection.server.clone(),
+            context_flag: connection.context.clone(),
+            server_variable: variable("HIGUMA_SERVER"),
+            context_variable: variable("HIGUMA_CONTEXT"),
+        };
+        let config = if wishes.needs_file() {
+            let path = match &connection.config {
+                Some(path) => path.clone(),
+                None => config_path(variable).map_err(Failure::usage)?,
+            };
+            Config::load(&path).map_err(Failure::usage)?
+        } else {
+            Config::default()
+        };
+        let target = config.target(&wishes).map_err(Failure::usage)?;
+        let client =
+            Client::new(target.servers, connection.api_timeout).map_err(Failure::refused)?;
+        Ok(Self { client, mesh: target.mesh })
+    }
+}
+
+/// `, version 12`, as far as the server said it.
+fn at_version(version: Option<u64>) -> String {
+    version.map_or_else(String::new, |version| format!(" (version {version})"))
+}
+
+/// `Mesh default`, `TrafficPermission allow-all in mesh default`.
+fn shown(key: &higuma_model::Key) -> String {
+    match key.mesh() {
+        "" => format!("{} {}", key.kind(), key.name()),
+        mesh => format!("{} {} in mesh {mesh}", key.kind(), key.name()),
+    }
+}
