@@ -88,7 +88,7 @@ impl Config {
     /// planes are nobody else's business.
     pub(crate) fn save(&self, path: &Path) -> Result<(), String> {
         let failed = |error: std::io::Error| format!("cannot write {}: {error}", path.display());
-        let folder = path.parent().unwrap_or(Path::new("."));
+        let folder = path.parent().unwrap_or_else(|| Path::new("."));
         std::fs::create_dir_all(folder).map_err(failed)?;
         let text = serde_saphyr::to_string(self).map_err(|error| error.to_string())?;
         let aside = path.with_extension(format!("yaml.{}", std::process::id()));

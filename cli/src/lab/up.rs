@@ -91,10 +91,11 @@ fn prepare(layout: &Layout) -> Result<Record, Failure> {
     for plan in plans(layout) {
         check_ports(&plan)?;
     }
+    // First, so that `lab down` knows the folder whatever happens next.
+    record.save()?;
     for folder in [layout.logs(), layout.pki(), layout.data()] {
         std::fs::create_dir_all(folder).map_err(failed)?;
     }
-    record.save()?;
     certify(layout)?;
     Ok(record)
 }

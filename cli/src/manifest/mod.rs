@@ -22,7 +22,11 @@ use tree::Node;
 /// Documents of one command. A bound for typing errors such as `-f /`.
 const MAX_DOCUMENTS: usize = 10_000;
 
+/// How the model's finding about a field that does not exist begins: its name is what is wrong.
+const UNKNOWN_FIELD: &str = "is no field of";
+
 /// A document that breaks no rule that this program knows.
+#[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) key: Key,
     pub(crate) body: Value,
@@ -31,6 +35,7 @@ pub(crate) struct Loaded {
 }
 
 /// Where a document came from.
+#[derive(Debug)]
 struct Origin {
     source: Arc<Source>,
     /// Of the document's first character.
@@ -64,7 +69,10 @@ impl Loaded {
 
 impl Origin {
     fn finding(&self, field: &str, reason: &str) -> String {
-        let place = self.tree.as_ref().map_or(self.start, |tree| tree.locate(field));
+        let place = self.tree.as_ref().map_or(self.start, |tree| {
+            let (key, value) = tree.locate(field);
+            if reason.starts_with(UNKNOWN_FIELD) { key } else { value }
+        });
         let text = if field.is_empty() { reason.to_owned() } else { format!("{field}: {reason}") };
         self.source.snippet(place, &text)
     }

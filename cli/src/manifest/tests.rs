@@ -8,7 +8,7 @@ fn source(name: &str, text: &str) -> Source {
 }
 
 fn wrong(text: &str) -> Vec<String> {
-    load_sources(vec![source("m.yaml", text)], READING).err().expect("findings")
+    load_sources(vec![source("m.yaml", text)], READING).expect_err("findings")
 }
 
 #[test]
@@ -16,7 +16,7 @@ fn all_documents_are_read_in_order() {
     let text = "type: Mesh\nname: default\n---\n# nothing\n---\n\
                 {type: TrafficPermission, name: no, sources: [{match: {kuma.io/service: web}}], \
                 destinations: [{match: {kuma.io/service: '*'}}]}\n";
-    let loaded = load_sources(vec![source("m.yaml", text)], READING).ok().expect("documents");
+    let loaded = load_sources(vec![source("m.yaml", text)], READING).expect("documents");
     let keys: Vec<_> = loaded.iter().map(|d| (d.key.mesh(), d.key.name())).collect();
     // `no` is a name, not a boolean.
     assert_eq!(keys, [("", "default"), ("default", "no")]);
@@ -24,7 +24,7 @@ fn all_documents_are_read_in_order() {
     assert_eq!(loaded[1].shown(), "m.yaml:6:1");
 
     let json = "{\"type\":\"Mesh\",\"name\":\"a\"} {\"type\":\"Mesh\",\n\t\"name\":\"b\"}";
-    let loaded = load_sources(vec![source("m.json", json)], READING).ok().expect("documents");
+    let loaded = load_sources(vec![source("m.json", json)], READING).expect("documents");
     assert_eq!(loaded[1].shown(), "m.json:1:28");
     assert_eq!(loaded[1].body["name"], "b");
 }
@@ -57,14 +57,14 @@ type: Pod
     for (head, expected) in heads.iter().zip([
         "m.yaml:2:7: name: ",
         "m.yaml:4:19: mtls.enabledBackend: ",
-        "m.yaml:11:9: colour: is no field of Mesh",
+        "m.yaml:11:1: colour: is no field of Mesh",
         "m.yaml:14:7: this is not YAML: unclosed",
         "m.yaml:19:7: type: unknown type \"Pod\"",
     ]) {
         assert!(head.starts_with(expected), "{expected:?} is not the start of {heads:#?}");
     }
     assert_eq!(wrong.len(), 5, "{heads:#?}");
-    assert!(wrong[2].ends_with("\n 11 | colour: red\n    |         ^^^"), "{}", wrong[2]);
+    assert!(wrong[2].ends_with("\n 11 | colour: red\n    | ^^^^^^"), "{}", wrong[2]);
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn what_nobody_means_is_refused() {
         assert!(wrong[0].starts_with(expected), "{expected:?} is not the start of {wrong:#?}");
     }
     let json = source("m.json", r#"{"type":"Mesh","name":"a","name":"b"}"#);
-    let wrong = load_sources(vec![json], READING).err().unwrap();
+    let wrong = load_sources(vec![json], READING).unwrap_err();
     assert!(wrong[0].starts_with("m.json:1:27: key \"name\" stands twice"), "{wrong:?}");
 }
 
@@ -95,9 +95,9 @@ fn the_mesh_flag_fills_in_and_must_agree() {
         let reading = Reading { mesh_flag: flag, ..READING };
         load_sources(vec![source("m.yaml", text)], reading)
     };
-    assert_eq!(with(Some("shop"), text).ok().unwrap()[0].key.mesh(), "shop");
-    assert_eq!(with(Some("x"), &text.replace("mesh: shop\n", "")).ok().unwrap()[0].key.mesh(), "x");
-    let wrong = with(Some("x"), text).err().unwrap();
+    assert_eq!(with(Some("shop"), text).unwrap()[0].key.mesh(), "shop");
+    assert_eq!(with(Some("x"), &text.replace("mesh: shop\n", "")).unwrap()[0].key.mesh(), "x");
+    let wrong = with(Some("x"), text).unwrap_err();
     assert!(
         wrong[0].starts_with("m.yaml:3:7: mesh: is \"shop\", but --mesh says \"x\""),
         "{wrong:?}"
@@ -111,14 +111,14 @@ fn folders_are_read_by_name_and_unreadable_files_are_named() {
     write("2.yaml", "type: Mesh\nname: two\n");
     write("1.json", "{\"type\": \"Mesh\", \"name\": \"one\"}");
     write("notes.txt", "x");
-    let loaded = load(&[folder.path()], READING).ok().unwrap();
+    let loaded = load(&[folder.path()], READING).unwrap();
     assert_eq!(loaded.iter().map(|d| d.key.name()).collect::<Vec<_>>(), ["one", "two"]);
 
     std::fs::write(folder.path().join("3.yml"), b"type: \xff").unwrap();
     let missing = folder.path().join("gone.yaml");
-    let wrong = load(&[folder.path(), &missing], READING).err().unwrap();
+    let wrong = load(&[folder.path(), &missing], READING).unwrap_err();
     assert!(wrong[0].ends_with("3.yml is not UTF-8 text (byte 6)"), "{wrong:?}");
     assert!(wrong[1].contains("gone.yaml: No such file"), "{wrong:?}");
     let empty = tempfile::tempdir().unwrap();
-    assert!(load(&[empty.path()], READING).err().unwrap()[0].ends_with("or .json file"));
+    assert!(load(&[empty.path()], READING).unwrap_err()[0].ends_with("or .json file"));
 }

@@ -43,9 +43,10 @@ impl Node {
         }
     }
 
-    /// The place of a field. Of one that is not there, its nearest parent that is.
-    pub(super) fn locate(&self, field: &str) -> Place {
-        let (mut node, mut place) = (self, self.place);
+    /// The place of a field's key, and of its value. Of a field that is not there, its nearest
+    /// parent that is.
+    pub(super) fn locate(&self, field: &str) -> (Place, Place) {
+        let (mut node, mut key_place, mut place) = (self, self.place, self.place);
         for step in steps(field) {
             let child = match (&node.content, step) {
                 (Content::Map(entries), Step::Name(name)) => {
@@ -56,12 +57,12 @@ impl Node {
                 }
                 _ => None,
             };
-            let Some((at, child)) = child else { return place };
-            node = child;
+            let Some((at, child)) = child else { break };
+            (node, key_place) = (child, *at);
             // Of a map or list, the key says more than its first line does.
             place = if node.content == Content::Leaf { node.place } else { *at };
         }
-        place
+        (key_place, place)
     }
 
     /// A key that stands twice in one map.
@@ -194,9 +195,17 @@ empty:
             ("routing.x", (11, 1, 1)),
             ("mtls.backends[x", (15, 3, 8)),
         ] {
-            let place = tree.locate(field);
+            let (_, place) = tree.locate(field);
             assert_eq!((place.line, place.column, place.width), expected, "{field}");
         }
+    }
+
+    #[test]
+    fn keys_are_found_beside_their_values() {
+        let tree = Node::read(TEXT, 0).expect("a tree");
+        let (key, value) = tree.locate("mtls.backends[0].type");
+        assert_eq!((key.line, key.column, key.width), (7, 5, 4));
+        assert_eq!((value.line, value.column, value.width), (7, 11, 8));
     }
 
     #[test]

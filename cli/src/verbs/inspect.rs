@@ -11,6 +11,9 @@ use crate::client::Request;
 use crate::failure::Failure;
 use crate::output::{self, Format, print, table};
 
+/// A line of a table, at a time.
+type Row = fn(&Value, OffsetDateTime) -> Vec<String>;
+
 pub(crate) async fn inspect(args: &InspectArgs) -> Result<(), Failure> {
     let session = Session::open(&args.connection)?;
     if args.scope.mesh.is_some() && args.what != Inspected::Dataplanes {
@@ -23,7 +26,7 @@ pub(crate) async fn inspect(args: &InspectArgs) -> Result<(), Failure> {
             format => print(output::value(&cluster, format)?),
         };
     }
-    let (kind, row): (Kind, fn(&Value, OffsetDateTime) -> Vec<String>) = match args.what {
+    let (kind, row): (Kind, Row) = match args.what {
         Inspected::Zones => (Kind::Zone, zone_row),
         Inspected::Zoneingresses => (Kind::ZoneIngress, ingress_row),
         Inspected::Dataplanes | Inspected::Cluster => (Kind::Dataplane, dataplane_row),
@@ -154,7 +157,7 @@ fn ingress_row(item: &Value, now: OffsetDateTime) -> Vec<String> {
 fn age(item: &Value, now: OffsetDateTime) -> String {
     item.get("creationTime")
         .and_then(Value::as_str)
-        .map_or("-".to_owned(), |at| output::age(at, now))
+        .map_or_else(|| "-".to_owned(), |at| output::age(at, now))
 }
 
 /// The streams of a zone or proxy, the newest last.
