@@ -180,7 +180,7 @@ impl World {
         let Some(response) = self.responses.pop_front() else { return };
         for action in self.receiver.receive(response, &self.local).unwrap() {
             match action {
-                Action::Reply(request) => self.requests.push_back(request),
+                Action::Reply(request) => self.requests.push_back(*request),
                 Action::Accepted => {}
                 Action::Moved(position) => self.check(position),
                 Action::Apply(batch) => {

@@ -38,8 +38,7 @@ pub use server::{KEEPALIVE, KEEPALIVE_TIMEOUT, MAX_MESSAGE_BYTES, server, tuned}
 
 #[expect(
     unused_qualifications,
-    clippy::use_self,
-    clippy::doc_markdown,
+    clippy::too_many_lines,
     reason = "generated from proto/ by build.rs"
 )]
 pub mod proto {

@@ -33,8 +33,8 @@ pub const MAX_MESSAGE_BYTES: usize = 10 << 20;
 
 /// How often either end asks whether the other lives, and how long it waits for the answer: a
 /// dead node is noticed in at most their sum.
-pub const KEEPALIVE: Duration = Duration::from_secs(5);
-pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+pub const KEEPALIVE: Duration = Duration::from_secs(2);
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The global's end.
 #[derive(Clone)]

@@ -265,6 +265,14 @@ fn a_sender_that_breaks_the_protocol_is_told_off() {
         let error = send(&mut opened(), commit).unwrap_err();
         assert!(matches!(error, ReceiveError::Protocol(_)), "{why}: {error}");
     }
+    for course in [Course::Resume, Course::Inventory, Course::None] {
+        let mut opening = Commit::at(older, Step::Opening);
+        opening.course = course.into();
+        let mut receiver = Receiver::new(to_west(), Some(at), None);
+        assert!(send(&mut receiver, opening.clone()).is_err(), "{course:?} from behind");
+        let mut receiver = Receiver::new(to_west(), None, None);
+        assert!(send(&mut receiver, opening).is_err(), "{course:?} that nobody asked for");
+    }
     let mut receiver = Receiver::new(to_west(), Some(at), None);
     assert!(send(&mut receiver, batch(at.version + 1, at.version, 0)).is_err(), "not opened");
     send(&mut opened(), batch(at.version + 1, at.version, 0)).unwrap();
