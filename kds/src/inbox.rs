@@ -23,7 +23,8 @@ pub enum InboxError {
 #[tonic::async_trait]
 pub trait Inbox: Send + Sync + 'static {
     /// Writes a batch durably, in one transaction with its position. A batch whose position is
-    /// not above the stored one is a replay and changes nothing.
+    /// not above the stored one is a replay and changes nothing. The call is dropped where the
+    /// stream ends meanwhile; the batch may still be written, and comes again if it was not.
     async fn apply(&self, batch: Batch) -> Result<(), InboxError>;
 
     /// Waits until this node has everything that its cluster had committed when this was called,

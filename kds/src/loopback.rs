@@ -261,6 +261,34 @@ async fn refusals_say_why_to_the_zone() {
     }
 }
 
+/// A follower that is cut off from its cluster lags behind a zone, and cannot prove anything.
+#[tokio::test]
+async fn a_zone_leaves_a_node_that_lags() {
+    let mut history = global();
+    let behind = Arc::into_inner(Store::new(history.now()).0).unwrap();
+    let behind = Arc::new(Store { proves: false, ..behind });
+    history.policy("b");
+    let mut zone = zone();
+    zone.change(|state| state.set_upstream(crate::batch::position_of(&history.now())));
+    let (west, _) = Store::new(zone.now());
+    history.policy("c");
+    let (current, _) = Store::new(history.now());
+    let (lagging, leading) = (Node::serve(&behind, ANY).await, Node::serve(&current, ANY).await);
+
+    let mut tasks = JoinSet::new();
+    let mut alone = follow(&mut tasks, &west, &[&lagging], no_reports());
+    until_state(&mut alone, |state| {
+        let text = "did not bring this zone up to date";
+        matches!(state, ClientState::Connecting { last_error: Some(e) } if e.contains(text))
+    })
+    .await;
+    assert_eq!(*west.state.borrow(), zone.now(), "nothing went back");
+    tasks.shutdown().await;
+    let mut both = follow(&mut tasks, &west, &[&lagging, &leading], no_reports());
+    let newest = ClientState::Synced { version: history.now().version() };
+    until_state(&mut both, |state| *state == newest).await;
+}
+
 #[tokio::test]
 async fn reports_arrive_and_are_bounded() {
     let mut tasks = JoinSet::new();

@@ -272,7 +272,7 @@ impl Sender {
     }
 
     fn batch(&mut self, from: u64, contents: Contents) -> Result<Vec<Response>, SendError> {
-        let entries = contents.entries();
+        let (entries, bytes) = (contents.entries(), contents.bytes);
         let mut responses = Vec::new();
         for (kind, (resources, removed_resources)) in contents.by_kind {
             let nonce = self.nonce();
@@ -282,7 +282,8 @@ impl Sender {
                 ..messages::response(&self.direction, kind.name(), nonce)
             });
         }
-        let bytes = responses.iter().map(Message::encoded_len).sum();
+        let encoded: usize = responses.iter().map(Message::encoded_len).sum();
+        let bytes = bytes.max(encoded);
         if bytes > MAX_BATCH_BYTES {
             let version = self.snapshot.version();
             return Err(SendError::TooLarge { version, bytes, entries });

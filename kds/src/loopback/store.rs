@@ -23,6 +23,8 @@ pub(super) struct Store {
     pub(super) events: mpsc::UnboundedSender<ZoneEvent>,
     pub(super) reports: watch::Sender<Option<ZoneReport>>,
     pub(super) denies: bool,
+    /// Whether it reaches its cluster.
+    pub(super) proves: bool,
 }
 
 impl Store {
@@ -34,6 +36,7 @@ impl Store {
             events,
             reports: watch::channel(None).0,
             denies: false,
+            proves: true,
         };
         (Arc::new(store), happened)
     }
@@ -68,7 +71,7 @@ impl Inbox for Store {
     }
 
     async fn proof(&self) -> Option<u64> {
-        Some(self.state.borrow().version())
+        self.proves.then(|| self.state.borrow().version())
     }
 }
 
