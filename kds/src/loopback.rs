@@ -205,7 +205,8 @@ async fn a_zone_of_another_cluster_fences_and_sends_nothing_up() {
     let (global, mut events) = Store::new(global().now());
     let mut zone = zone();
     zone.change(|state| {
-        state.set_upstream(Position { cluster: ClusterId(4), epoch: 1, version: 3 });
+        let at = state.version() + 1;
+        state.set_upstream(Position { cluster: ClusterId(4), epoch: 1, version: 3 }, at);
     });
     let (west, _) = Store::new(zone.now());
     let node = Node::serve(&global, ANY).await;

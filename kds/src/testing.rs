@@ -160,7 +160,7 @@ pub(crate) fn write(local: &Snapshot, batch: &Batch) -> Snapshot {
         state.remove(key, at);
     }
     if let Some(position) = batch.position {
-        state.set_upstream(position);
+        state.set_upstream(position, at);
     }
     state
 }
