@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::Standing;
-use crate::batch::{Batch, Position, Verdict};
+use crate::batch::{Batch, Verdict};
 use crate::hello::Hello;
 pub use crate::proto::higuma::kds::v1::{Laggard, ZoneReport};
 
@@ -39,9 +39,6 @@ pub trait Zones: Inbox {
     /// Lets a zone in, or says why not. Called for every stream before anything is sent. Of the
     /// upward stream `hello.position` is where the zone's own store stands; it names that store.
     async fn admit(&self, flow: Flow, hello: &Hello) -> Result<(), Denied>;
-
-    /// How far the zone's own resources are written here.
-    async fn cursor(&self, zone: &str) -> Result<Option<Position>, InboxError>;
 
     /// Something happened to a stream. Called from the stream's task: it must not block.
     fn observe(&self, event: ZoneEvent);

@@ -230,9 +230,12 @@ async fn a_zone_of_another_cluster_fences_and_sends_nothing_up() {
 #[tokio::test]
 async fn another_store_of_a_zone_is_not_taken() {
     let mut tasks = JoinSet::new();
-    let (global, _) = Store::new(global().now());
-    let bound = Position { cluster: ClusterId(9), epoch: 1, version: 1 };
-    global.cursors.lock().unwrap().insert("west".to_owned(), bound);
+    let mut bound = global();
+    bound.change(|state| {
+        let other = Position { cluster: ClusterId(9), epoch: 1, version: 1 };
+        state.set_cursor("west".into(), other, state.version() + 1);
+    });
+    let (global, _) = Store::new(bound.now());
     let (west, _) = Store::new(zone().now());
     let node = Node::serve(&global, ANY).await;
     let mut states = follow(&mut tasks, &west, &[&node], no_reports());
@@ -270,7 +273,9 @@ async fn a_zone_leaves_a_node_that_lags() {
     let behind = Arc::new(Store { proves: false, ..behind });
     history.policy("b");
     let mut zone = zone();
-    zone.change(|state| state.set_upstream(crate::batch::position_of(&history.now())));
+    zone.change(|state| {
+        state.set_upstream(crate::batch::position_of(&history.now()), state.version() + 1);
+    });
     let (west, _) = Store::new(zone.now());
     history.policy("c");
     let (current, _) = Store::new(history.now());

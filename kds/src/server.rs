@@ -94,7 +94,7 @@ impl KdsSyncService for Global {
         request: tonic::Request<Streaming<messages::Response>>,
     ) -> Result<Response<Self::ZoneToGlobalSyncStream>, Status> {
         let hello = self.admitted(Flow::ToGlobal, &request).await?;
-        let cursor = self.zones.cursor(&hello.zone).await.map_err(|error| unwritten(&error))?;
+        let cursor = self.snapshots.borrow().cursor(&hello.zone);
         let commits = hello.commits;
         let presence = self.presence(hello.clone(), Flow::ToGlobal);
         let stream = up::stream(self.clone(), hello, cursor, presence, request.into_inner());

@@ -1,17 +1,15 @@
 //! A store that is enough of one for batches.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use higuma_model::{Audience, Kind, Owner, Snapshot};
 use tokio::sync::{mpsc, watch};
 
 use crate::Hello;
-use crate::batch::{Batch, Position};
+use crate::batch::Batch;
 use crate::inbox::{Denied, Flow, Inbox, InboxError, ZoneEvent, ZoneReport, Zones};
 use crate::testing::{History, write};
-use crate::wire::Direction;
 
 /// Far longer than anything here takes on a busy machine; a failure shows the last state.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
@@ -19,7 +17,6 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// A control plane's store, and what it is told about streams.
 pub(super) struct Store {
     pub(super) state: watch::Sender<Arc<Snapshot>>,
-    pub(super) cursors: Mutex<HashMap<String, Position>>,
     pub(super) events: mpsc::UnboundedSender<ZoneEvent>,
     pub(super) reports: watch::Sender<Option<ZoneReport>>,
     pub(super) denies: bool,
@@ -32,7 +29,6 @@ impl Store {
         let (events, happened) = mpsc::unbounded_channel();
         let store = Self {
             state: watch::channel(state).0,
-            cursors: Mutex::default(),
             events,
             reports: watch::channel(None).0,
             denies: false,
@@ -63,9 +59,6 @@ impl Store {
 #[tonic::async_trait]
 impl Inbox for Store {
     async fn apply(&self, batch: Batch) -> Result<(), InboxError> {
-        if let (Direction::ToGlobal(zone), Some(position)) = (&batch.direction, batch.position) {
-            self.cursors.lock().unwrap().insert(zone.to_string(), position);
-        }
         self.state.send_modify(|state| *state = Arc::new(write(state, &batch)));
         Ok(())
     }
@@ -82,10 +75,6 @@ impl Zones for Store {
             return Err(Denied { zone: hello.zone.clone(), why: "it is disabled".to_owned() });
         }
         Ok(())
-    }
-
-    async fn cursor(&self, zone: &str) -> Result<Option<Position>, InboxError> {
-        Ok(self.cursors.lock().unwrap().get(zone).copied())
     }
 
     fn observe(&self, event: ZoneEvent) {

@@ -173,7 +173,7 @@ fn one_bad_resource_costs_itself() {
     link.settle().unwrap();
     let [verdict] = link.sender.verdicts() else { panic!("{:?}", link.sender.verdicts()) };
     assert_eq!((verdict.r#type.as_str(), verdict.name.as_str()), ("Mesh", "default"));
-    assert!(verdict.reason.contains("vault"), "{verdict:?}");
+    assert!(verdict.reason.contains("mtls.backends[0].type"), "{verdict:?}");
     let mesh = key(Kind::Mesh, "default");
     assert_eq!(link.local.get(&mesh), zone.get(&mesh), "the last accepted value stays");
     assert_eq!(link.local.len(), zone.len() + 1, "the rest applied");
