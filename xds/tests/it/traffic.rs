@@ -139,6 +139,13 @@ const MESH: &str = "type: Mesh\nname: default\n\
 const ALLOW: &str = "type: TrafficPermission\nname: web-to-api\nmesh: default\n\
     sources: [{match: {kuma.io/service: web}}]\ndestinations: [{match: {kuma.io/service: api}}]\n";
 
+const LOCAL_FIRST: &str = "type: Mesh\nname: default\n\
+    mtls: {enabledBackend: ca, backends: [{name: ca, type: builtin}]}\n\
+    routing: {localityAwareLoadBalancing: true}\n";
+const TO_WEST: &str = "type: TrafficRoute\nname: to-west\nmesh: default\n\
+    sources: [{match: {kuma.io/service: web}}]\ndestinations: [{match: {kuma.io/service: api}}]\n\
+    conf: {destination: {kuma.io/service: api, kuma.io/zone: west}}\n";
+
 fn web(host: &str) -> String {
     format!(
         "type: Dataplane\nname: web-1\nmesh: default\nnetworking:\n  address: {host}\n  \
@@ -210,14 +217,16 @@ async fn requests_follow_permissions_and_cross_zones() {
     east.converged(&sidecars).await;
     assert_eq!(client.get().await.0, 403, "on the same connection");
 
-    // Invariant 13: instances come and go, and no request is lost.
+    // Invariant 13: instances, clusters and routes come and go, and no request is lost.
     let both = [MESH, ALLOW, &web, &api_1, &door_1];
     let only_west = [MESH, ALLOW, &web, &door_1];
+    let routed = [MESH, ALLOW, TO_WEST, &web, &api_1, &door_1];
+    let local_first = [LOCAL_FIRST, ALLOW, &web, &api_1, &door_1];
+    let states: [&[&str]; 4] = [&only_west, &both, &routed, &local_first];
     east.set(state(4, "east", &both));
     east.converged(&sidecars).await;
     let mut seen = std::collections::BTreeSet::new();
-    for round in 0..6 {
-        let documents: &[&str] = if round % 2 == 0 { &only_west } else { &both };
+    for (round, documents) in (0..).zip(states.iter().chain(&states).chain(&states)) {
         east.set(state(5 + round, "east", documents));
         for _ in 0..20 {
             let (status, body) = client.get().await;
