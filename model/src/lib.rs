@@ -7,16 +7,28 @@
 //!                                                                       since ──► Delta
 //! ```
 
+mod admission;
 mod delta;
+mod document;
 mod key;
 mod kind;
 mod names;
 pub mod resource;
+mod schema;
 mod snapshot;
 pub mod spec;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod transaction;
+mod validate;
+mod violation;
 
+pub use admission::{
+    Admission, Admitted, MAX_RESOURCE_BYTES, Need, Place, Precondition, Rejection,
+    ca_certificate_key, ca_private_key_key,
+};
 pub use delta::Delta;
+pub use document::{DEFAULT_MESH, Document, Expected, render, render_secret, rfc3339};
 pub use key::Key;
 pub use kind::{Author, Kind, KindInfo, Scope, UnknownKind};
 pub use names::hashed_name;
@@ -24,11 +36,14 @@ pub use resource::{
     Audience, KindSpec, Labels, Owner, Resource, SecretBytes, SecretScheme, Spec, Timestamp,
     UnreadableSpec,
 };
+pub use schema::{Canonical, Source, canonical_spec, canonicalise};
 pub use snapshot::{
     BelowHorizon, Changes, ClusterId, Epoch, MAX_RESULTS, MAX_TOMBSTONES, RESULT_AGE_MS, Snapshot,
     Tombstone, Upstream,
 };
 pub use transaction::{
-    Check, Draft, MAX_OPERATIONS, MAX_TRANSACTION_BYTES, Operation, Outcome, Refusal, RequestId,
-    Transaction,
+    Check, Draft, MAX_OPERATIONS, MAX_TRANSACTION_BYTES, Operation, Outcome, Received, Refusal,
+    RequestId, Transaction,
 };
+pub use validate::{Checked, check};
+pub use violation::{MAX_VIOLATIONS, Violation};

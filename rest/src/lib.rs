@@ -1,1 +1,16 @@
-//! Higuma: rest.
+//! Kuma's REST API over a store, for the global and the zone control planes.
+//!
+//! A request becomes a [`Document`](higuma_model::Document), admission makes it a transaction,
+//! the store applies it; reads look at a snapshot as fresh as they ask for. This crate decides
+//! nothing about resources: `model` does.
+
+mod answer;
+mod api;
+mod cluster;
+mod error;
+mod path;
+mod query;
+mod read;
+mod write;
+
+pub use api::{Api, Authority, CaPair, router};

@@ -3,6 +3,7 @@
 
 mod dataplane;
 mod ingress;
+mod insight;
 mod mesh;
 mod policy;
 mod zone;
@@ -11,7 +12,15 @@ pub use dataplane::{
     Admin, Dataplane, Gateway, GatewayType, Inbound, Networking, Outbound, Protocol,
 };
 pub use ingress::{AvailableService, IngressNetworking, ZoneIngress};
-pub use mesh::{CaBackend, CaType, DpCert, Mesh, Mtls, MtlsMode, Rotation, Routing};
+pub use insight::{
+    CpVersion, DataplaneInsight, DiscoveryStatus, DiscoverySubscription, DpVersion, EnvoyVersion,
+    IssuedCertificate, KdsStatus, KdsSubscription, ProxyVersion, ResponseCounts, Time, ZoneInsight,
+    ZoneVersion,
+};
+pub use mesh::{
+    CaBackend, CaType, DpCert, MAX_CERTIFICATE_HOURS, MIN_CERTIFICATE_HOURS, Mesh, Mtls, MtlsMode,
+    Rotation, Routing,
+};
 pub use policy::{
     Conf, DestinationSelector, Selector, SplitEntry, Tags, TrafficPermission, TrafficRoute,
 };

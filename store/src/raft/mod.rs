@@ -1,4 +1,12 @@
 //! The only place that names openraft: nothing of it leaves this crate.
 
+pub(crate) mod log_counters;
+mod log_memory;
+pub(crate) mod log_storage;
+pub(crate) mod log_writer;
+pub(crate) mod network;
+pub(crate) mod running;
+pub(crate) mod service;
+pub(crate) mod state_machine;
 pub(crate) mod types;
 pub(crate) mod wire;

@@ -12,7 +12,6 @@ use crate::proto;
 /// A message that does not say what its type must say.
 #[derive(Debug, thiserror::Error)]
 #[error("malformed {0}")]
-#[expect(unreachable_pub, reason = "an associated type of a public trait")]
 pub struct Malformed(pub(crate) &'static str);
 
 pub(crate) fn log_id(term: u64, index: u64) -> LogId {

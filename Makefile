@@ -1,0 +1,46 @@
+# Every command of the project. Each cargo call uses exactly `--workspace --all-targets --locked`:
+# a narrower selection resolves other features and builds the dependencies again.
+
+SELECT := --workspace --all-targets --locked
+STEP := scripts/step
+
+export HIGUMA_ENVOY ?= $(CURDIR)/.tools/envoy-1.40.0/envoy
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test lint fix audit clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Check the tools, install Envoy below .tools/
+	@scripts/setup
+
+build: setup ## Build everything (debug)
+	cargo build $(SELECT)
+
+demo: build ## A three-node global, two zones and real Envoys on this machine
+	scripts/demo
+
+test: ## All that must be green before a change goes in (read-only)
+	@$(STEP) setup scripts/setup
+	@$(MAKE) --no-print-directory lint
+	@$(STEP) build cargo build $(SELECT)
+	@$(STEP) test scripts/run-tests
+	@$(STEP) doctest cargo test --workspace --doc --locked --quiet
+	@$(STEP) demo scripts/demo
+
+lint: ## Format, clippy and rustdoc, warnings are errors
+	@$(STEP) fmt cargo fmt --all --check
+	@$(STEP) clippy cargo clippy $(SELECT) -- -D warnings
+	@$(STEP) doc env RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked
+
+fix: ## Format, and apply what clippy can repair by itself
+	cargo fmt --all
+	cargo clippy $(SELECT) --fix --allow-dirty --allow-staged
+
+audit: ## Licences and known vulnerabilities of the dependencies
+	scripts/audit
+
+clean: ## Remove build output and installed tools (a lab's data stays: `higuma lab down`)
+	cargo clean
+	rm -rf .tools

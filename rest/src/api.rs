@@ -1,0 +1,68 @@
+//! The API of one control plane, and its routes.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
+use higuma_model::{Place, Timestamp};
+use higuma_store::Store;
+use http::HeaderValue;
+
+use crate::answer::VERSION_HEADER;
+use crate::error::ApiError;
+use crate::{cluster, path};
+
+/// What draws the keys that admission asks for; randomness is not the model's.
+pub trait Authority: Send + Sync {
+    /// A new builtin CA for a mesh's backend.
+    ///
+    /// # Errors
+    /// In words, when none can be made.
+    fn builtin_ca(&self, mesh: &str, backend: &str) -> Result<CaPair, String>;
+}
+
+/// A CA's certificate and private key, PEM.
+pub struct CaPair {
+    pub certificate_pem: String,
+    pub key_pem: String,
+}
+
+/// What the API serves.
+pub struct Api {
+    pub store: Store,
+    pub place: Place,
+    pub authority: Arc<dyn Authority>,
+    /// The version of this program.
+    pub version: &'static str,
+}
+
+pub(crate) type Shared = State<Arc<Api>>;
+
+/// All routes.
+pub fn router(api: Arc<Api>) -> Router {
+    Router::new()
+        .route("/", get(cluster::index))
+        .route("/_cluster", get(cluster::cluster))
+        .route("/{*path}", any(path::resource))
+        .fallback(|request: Request| async move { ApiError::no_route(request.uri().path()) })
+        .layer(middleware::from_fn_with_state(api.clone(), stamp_version))
+        .with_state(api)
+}
+
+/// Every answer says a version: its own, or the state's.
+async fn stamp_version(State(api): Shared, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await.into_response();
+    let version = api.store.snapshot().version();
+    response.headers_mut().entry(VERSION_HEADER).or_insert_with(|| HeaderValue::from(version));
+    response
+}
+
+/// This node's clock, at the edge: stamps transactions, decides nothing.
+pub(crate) fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,68 @@
+//! What the control plane says of itself.
+
+use axum::extract::State;
+use higuma_store::{Cluster, Member};
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::answer::Answer;
+use crate::api::Shared;
+
+/// `GET /`: who answers. Kuma's fields.
+pub(crate) async fn index(State(api): Shared) -> Answer {
+    let body = json!({
+        "product": "Higuma",
+        "version": api.version,
+        "instanceId": api.store.node().to_string(),
+        "clusterId": api.store.cluster_id().to_string(),
+        "basedOnKuma": "2.13.10",
+    });
+    answer(&api, body)
+}
+
+/// `GET /_cluster`: every member as it says it is.
+pub(crate) async fn cluster(State(api): Shared) -> Answer {
+    let cluster = api.store.cluster().await;
+    let ahead = cluster.last_index();
+    let members: Vec<Value> =
+        cluster.members.iter().map(|member| described(&cluster, member, ahead)).collect();
+    let snapshot = api.store.snapshot();
+    let epoch = snapshot.epochs().next_back().map(|epoch| format!("{:016x}", epoch.nonce));
+    let body = json!({
+        "clusterId": cluster.id.to_string(),
+        "node": cluster.node,
+        "leader": cluster.leader,
+        "term": cluster.term,
+        "version": snapshot.version(),
+        "epoch": epoch,
+        "members": members,
+    });
+    answer(&api, body)
+}
+
+fn described(cluster: &Cluster, member: &Member, ahead: u64) -> Value {
+    match &member.state {
+        Ok(state) => json!({
+            "id": member.id,
+            "address": member.address,
+            "role": if cluster.leader == Some(member.id) { "leader" } else { "follower" },
+            "term": state.term,
+            "version": state.version,
+            "epoch": format!("{:016x}", state.epoch),
+            "lag": ahead.saturating_sub(state.applied_index),
+            "resources": state.resources,
+            "error": null,
+        }),
+        Err(why) => json!({
+            "id": member.id,
+            "address": member.address,
+            "role": "unreachable",
+            "error": why,
+        }),
+    }
+}
+
+fn answer(api: &crate::Api, body: Value) -> Answer {
+    let version = api.store.snapshot().version();
+    Answer { status: StatusCode::OK, version, modified_at: None, body }
+}

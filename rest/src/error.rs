@@ -1,0 +1,160 @@
+//! What is answered when something is wrong: Kuma's error JSON (its REST API, Errors).
+
+use axum::response::{IntoResponse, Response};
+use higuma_model::{Refusal, Rejection, Violation};
+use higuma_store::{ReadError, WriteError};
+use http::{HeaderValue, StatusCode, header};
+use serde_json::{Value, json};
+
+use crate::answer;
+
+/// When a caller may try again, in seconds: an election takes about one.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+
+/// An error as its caller sees it.
+#[derive(Debug)]
+pub(crate) struct ApiError {
+    status: StatusCode,
+    title: String,
+    detail: String,
+    violations: Vec<Violation>,
+}
+
+/// What was being done, as Kuma titles its errors.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Doing {
+    Put,
+    Delete,
+    Get,
+    List,
+}
+
+impl Doing {
+    fn title(self) -> &'static str {
+        match self {
+            Self::Put => "Could not process a resource",
+            Self::Delete => "Could not delete a resource",
+            Self::Get => "Could not retrieve a resource",
+            Self::List => "Could not retrieve resources",
+        }
+    }
+}
+
+impl ApiError {
+    pub(crate) fn new(
+        status: StatusCode,
+        title: impl Into<String>,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self { status, title: title.into(), detail: detail.into(), violations: Vec::new() }
+    }
+
+    pub(crate) fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "Bad Request", detail)
+    }
+
+    pub(crate) fn no_route(path: &str) -> Self {
+        let detail =
+            format!("nothing is served at {path:?}; resources are at /meshes/MESH/TYPE/NAME");
+        Self::new(StatusCode::NOT_FOUND, "Not Found", detail)
+    }
+
+    pub(crate) fn not_allowed(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed", detail)
+    }
+
+    pub(crate) fn invalid(doing: Doing, violations: Vec<Violation>) -> Self {
+        let mut error = Self::new(StatusCode::BAD_REQUEST, doing.title(), "Resource is not valid");
+        error.violations = violations;
+        error
+    }
+
+    pub(crate) fn rejected(doing: Doing, rejection: Rejection) -> Self {
+        let title = doing.title();
+        match rejection {
+            Rejection::Invalid(violations) => Self::invalid(doing, violations),
+            Rejection::NotHere { detail } => Self::not_allowed(detail),
+            Rejection::MeshNotFound(mesh) => Self::new(
+                StatusCode::NOT_FOUND,
+                "Failed to retrieve Mesh",
+                format!("mesh {mesh:?} is not found; apply it first"),
+            ),
+            Rejection::NotFound(_) => Self::new(StatusCode::NOT_FOUND, title, "Not found"),
+            Rejection::Foreign { .. } => Self::not_allowed(rejection.to_string()),
+            Rejection::Precondition { key, have } => Self::precondition(&key.to_string(), have),
+        }
+    }
+
+    /// The transaction was refused where it was applied.
+    pub(crate) fn refused(doing: Doing, refusal: &Refusal) -> Self {
+        match refusal {
+            Refusal::Demand { key, have } => Self::precondition(&key.to_string(), *have),
+            Refusal::Foreign { .. } => Self::not_allowed(refusal.to_string()),
+            Refusal::Stale { .. } | Refusal::Expired | Refusal::OtherStore { .. } => {
+                Self::new(StatusCode::CONFLICT, doing.title(), refusal.to_string())
+            }
+        }
+    }
+
+    fn precondition(key: &str, have: Option<u64>) -> Self {
+        let detail = match have {
+            Some(version) => format!("{key} is at version {version}; read it again and decide"),
+            None => format!("{key} does not exist"),
+        };
+        Self::new(StatusCode::PRECONDITION_FAILED, "Precondition failed", detail)
+    }
+}
+
+impl From<(Doing, WriteError)> for ApiError {
+    fn from((doing, error): (Doing, WriteError)) -> Self {
+        let detail = error.to_string();
+        match error {
+            WriteError::Refused(refusal) => Self::refused(doing, &refusal),
+            WriteError::TooLarge(_) => {
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, doing.title(), detail)
+            }
+            WriteError::NoLeader(_) | WriteError::Busy(_) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, doing.title(), detail)
+            }
+            WriteError::Unknown(_) => {
+                Self::new(StatusCode::GATEWAY_TIMEOUT, "Fate unknown", detail)
+            }
+        }
+    }
+}
+
+impl From<(Doing, ReadError)> for ApiError {
+    fn from((doing, error): (Doing, ReadError)) -> Self {
+        let hint = "add ?consistency=stale to see what this node has";
+        let detail = match &error {
+            ReadError::Unavailable(_) => format!("{error}: {hint}"),
+            ReadError::Behind { .. } => error.to_string(),
+        };
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, doing.title(), detail)
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut body = json!({
+            "type": "/std-errors",
+            "status": self.status.as_u16(),
+            "title": self.title,
+            "detail": self.detail,
+            "details": self.detail,
+        });
+        if !self.violations.is_empty() {
+            let each = |name: &str| -> Value {
+                let one = |v: &Violation| json!({"field": v.field, name: v.reason});
+                self.violations.iter().map(one).collect()
+            };
+            body["invalid_parameters"] = each("reason");
+            body["causes"] = each("message");
+        }
+        let mut response = answer::json(self.status, &body);
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
+        response
+    }
+}

@@ -1,0 +1,107 @@
+//! From a URL to the resource or the list that it names.
+
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use higuma_model::{Author, Key, Kind, Scope};
+use http::Method;
+
+use crate::api::Shared;
+use crate::error::ApiError;
+use crate::{read, write};
+
+/// What a path names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Target {
+    One(Key),
+    /// All of a kind; in one mesh if it is given.
+    All {
+        kind: Kind,
+        mesh: Option<String>,
+    },
+}
+
+impl Target {
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::One(key) => key.kind(),
+            Self::All { kind, .. } => *kind,
+        }
+    }
+
+    /// Kuma's paths: `/P`, `/P/{name}`, `/meshes/{mesh}/P`, `/meshes/{mesh}/P/{name}`.
+    pub(crate) fn parse(path: &str) -> Option<Self> {
+        let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+        let global = |kind: &Kind| kind.scope() == Scope::Global;
+        let in_mesh = |kind: &Kind| kind.scope() == Scope::Mesh;
+        Some(match parts[..] {
+            [kind] => Self::All { kind: Kind::from_path(kind)?, mesh: None },
+            [kind, name] => Self::One(Key::new(Kind::from_path(kind).filter(global)?, "", name)),
+            ["meshes", mesh, kind] => {
+                let kind = Kind::from_path(kind).filter(in_mesh)?;
+                Self::All { kind, mesh: Some(mesh.to_owned()) }
+            }
+            ["meshes", mesh, kind, name] => {
+                Self::One(Key::new(Kind::from_path(kind).filter(in_mesh)?, mesh, name))
+            }
+            _ => return None,
+        })
+    }
+}
+
+/// Any request about resources.
+pub(crate) async fn resource(State(api): Shared, request: Request) -> Response {
+    let Some(target) = Target::parse(request.uri().path()) else {
+        return ApiError::no_route(request.uri().path()).into_response();
+    };
+    if target.kind() == Kind::Secret {
+        let why = "Secrets are kept inside the control plane in this version";
+        return ApiError::not_allowed(why).into_response();
+    }
+    let (parts, body) = request.into_parts();
+    let answered = match (parts.method.clone(), target) {
+        (Method::GET, Target::One(key)) => read::one(&api, &key, &parts.uri).await,
+        (Method::GET, Target::All { kind, mesh }) => {
+            read::all(&api, kind, mesh.as_deref(), &parts).await
+        }
+        (method @ (Method::PUT | Method::DELETE), Target::One(key)) => {
+            if key.kind().info().author == Author::ControlPlane {
+                let why = format!("{} is written by the control plane itself", key.kind());
+                Err(ApiError::not_allowed(why))
+            } else if method == Method::PUT {
+                write::put(&api, &key, &parts, body).await
+            } else {
+                write::delete(&api, &key, &parts.headers).await
+            }
+        }
+        (method, target) => {
+            Err(ApiError::not_allowed(format!("{method} is not served for {}", target.kind())))
+        }
+    };
+    answered.into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_name_what_kumas_name() {
+        let one = |kind, mesh, name| Some(Target::One(Key::new(kind, mesh, name)));
+        let all =
+            |kind, mesh: Option<&str>| Some(Target::All { kind, mesh: mesh.map(str::to_owned) });
+        for (path, expected) in [
+            ("/meshes", all(Kind::Mesh, None)),
+            ("/meshes/default", one(Kind::Mesh, "", "default")),
+            ("/traffic-permissions", all(Kind::TrafficPermission, None)),
+            ("/meshes/m/traffic-permissions", all(Kind::TrafficPermission, Some("m"))),
+            ("/meshes/m/traffic-permissions/t", one(Kind::TrafficPermission, "m", "t")),
+            ("/zones/east", one(Kind::Zone, "", "east")),
+            ("/traffic-permissions/t", None),
+            ("/meshes/m/zones/east", None),
+            ("/meshes/m/unknown", None),
+            ("/a/b/c/d/e", None),
+        ] {
+            assert_eq!(Target::parse(path), expected, "{path}");
+        }
+    }
+}

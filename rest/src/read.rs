@@ -1,0 +1,80 @@
+//! GET of one resource and of lists.
+
+use std::sync::Arc;
+
+use higuma_model::{Key, Kind, Resource, Scope, Snapshot, render};
+use http::request::Parts;
+use http::{StatusCode, Uri, header};
+use serde_json::{Value, json};
+
+use crate::answer::Answer;
+use crate::api::Api;
+use crate::error::{ApiError, Doing};
+use crate::query::Query;
+
+pub(crate) async fn one(api: &Api, key: &Key, uri: &Uri) -> Result<Answer, ApiError> {
+    let (snapshot, _) = snapshot(api, Doing::Get, uri).await?;
+    let missing =
+        || ApiError::new(StatusCode::NOT_FOUND, "Could not retrieve a resource", "Not found");
+    let resource = snapshot.get(key).ok_or_else(missing)?;
+    Ok(Answer {
+        status: StatusCode::OK,
+        version: snapshot.version(),
+        modified_at: Some(resource.modified_at),
+        body: render(resource),
+    })
+}
+
+pub(crate) async fn all(
+    api: &Api,
+    kind: Kind,
+    mesh: Option<&str>,
+    request: &Parts,
+) -> Result<Answer, ApiError> {
+    let (snapshot, query) = snapshot(api, Doing::List, &request.uri).await?;
+    if let Some(mesh) = mesh
+        && kind.scope() == Scope::Mesh
+        && snapshot.get(&Key::mesh_resource(mesh)).is_none()
+    {
+        let detail = format!("mesh {mesh:?} is not found");
+        return Err(ApiError::new(StatusCode::NOT_FOUND, "Failed to retrieve Mesh", detail));
+    }
+    let matching: Vec<&Arc<Resource>> = snapshot
+        .of_kind(kind)
+        .filter(|resource| mesh.is_none_or(|mesh| resource.key.mesh() == mesh))
+        .filter(|resource| resource.display_name().contains(&query.name))
+        .collect();
+    let total = matching.len();
+    let page = matching.into_iter().skip(query.offset).take(query.size);
+    let items: Vec<Value> = page.map(|resource| render(resource)).collect();
+    let after = query.offset + items.len();
+    let next = (after < total).then(|| next_page(request, &query, after));
+    Ok(Answer {
+        status: StatusCode::OK,
+        version: snapshot.version(),
+        modified_at: None,
+        body: json!({"total": total, "items": items, "next": next}),
+    })
+}
+
+async fn snapshot(api: &Api, doing: Doing, uri: &Uri) -> Result<(Arc<Snapshot>, Query), ApiError> {
+    let query = Query::parse(uri).map_err(|wrong| ApiError::invalid(doing, wrong))?;
+    let read = api.store.read(query.consistency).await;
+    Ok((read.map_err(|error| (doing, error))?, query))
+}
+
+/// The absolute URL of the next page, as Kuma's clients expect it.
+fn next_page(request: &Parts, query: &Query, offset: usize) -> String {
+    let host = request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let scheme = request.uri.scheme_str().unwrap_or("http");
+    let (host, path) = (host.unwrap_or("localhost"), request.uri.path());
+    let mut url = format!("{scheme}://{host}{path}?size={}&offset={offset}", query.size);
+    for pair in request.uri.query().unwrap_or_default().split('&') {
+        let key = pair.split('=').next().unwrap_or_default();
+        if !key.is_empty() && key != "size" && key != "offset" {
+            url.push('&');
+            url.push_str(pair);
+        }
+    }
+    url
+}

@@ -1,0 +1,160 @@
+//! PUT and DELETE: admission against a fresh snapshot, then one transaction.
+
+use axum::body::Body;
+use higuma_model::{
+    Admission, Admitted, Document, Expected, Key, Need, Precondition, Refusal, Rejection,
+    RequestId, Violation,
+};
+use higuma_store::{Consistency, WriteError};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde_json::{Value, json};
+
+use crate::answer::Answer;
+use crate::api::{Api, now};
+use crate::error::{ApiError, Doing};
+use crate::query::Query;
+
+/// A body; what an entry of the log may take at most.
+const MAX_BODY: usize = 1 << 20;
+
+/// Rounds of admission when the state changes under it.
+const MAX_ROUNDS: u32 = 3;
+
+pub(crate) async fn put(
+    api: &Api,
+    key: &Key,
+    request: &Parts,
+    body: Body,
+) -> Result<Answer, ApiError> {
+    let doing = Doing::Put;
+    let query = Query::parse(&request.uri).map_err(|wrong| ApiError::invalid(doing, wrong))?;
+    let precondition = precondition(&request.headers)?;
+    only_json(&request.headers)?;
+    let value = read_body(body).await?;
+    let expected = Expected { kind: key.kind(), mesh: key.mesh(), name: key.name() };
+    let document =
+        Document::parse_at(value, expected).map_err(|wrong| ApiError::invalid(doing, wrong))?;
+    admitted(api, doing, key, query.strict, |admission| {
+        admission.put(document.clone(), precondition)
+    })
+    .await
+}
+
+pub(crate) async fn delete(api: &Api, key: &Key, headers: &HeaderMap) -> Result<Answer, ApiError> {
+    let precondition = precondition(headers)?;
+    admitted(api, Doing::Delete, key, false, |admission| admission.delete(key, precondition)).await
+}
+
+/// Admits against what is known for certain, and again when that changed meanwhile.
+async fn admitted(
+    api: &Api,
+    doing: Doing,
+    key: &Key,
+    strict: bool,
+    admit: impl Fn(&Admission<'_>) -> Result<Admitted, Rejection>,
+) -> Result<Answer, ApiError> {
+    for round in 1.. {
+        // Not a stale one: a mesh that was acknowledged on another node is there, and "nothing
+        // to change" is said of the state as it is.
+        let read = api.store.read(Consistency::Linearizable).await;
+        let snapshot = read.map_err(|error| (doing, error))?;
+        let (id, now) = request_id();
+        let admission = Admission { snapshot: &snapshot, place: &api.place, id, now, strict };
+        let mut admitted = admit(&admission).map_err(|why| ApiError::rejected(doing, why))?;
+        provide(api, &mut admitted)?;
+        let Some(transaction) = &admitted.transaction else {
+            let have = snapshot.get(key).map(|resource| resource.modified_at);
+            return Ok(answer(&admitted, snapshot.version(), have));
+        };
+        match api.store.write(transaction).await {
+            Ok(version) => {
+                let have = api.store.snapshot();
+                let have = have.get(key).map(|resource| resource.modified_at);
+                return Ok(answer(&admitted, version, have));
+            }
+            Err(WriteError::Refused(Refusal::Stale { what })) if round < MAX_ROUNDS => {
+                tracing::debug!(%key, what, "admitted again: the state changed");
+            }
+            Err(error) => return Err((doing, error).into()),
+        }
+    }
+    unreachable!("the last round returns")
+}
+
+fn provide(api: &Api, admitted: &mut Admitted) -> Result<(), ApiError> {
+    for need in admitted.needs.clone() {
+        let Need::BuiltinCa { mesh, backend } = need;
+        let pair = api.authority.builtin_ca(&mesh, &backend).map_err(|why| {
+            let detail = format!("no CA could be made for mesh {mesh}: {why}");
+            ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error", detail)
+        })?;
+        let (certificate, key) = (pair.certificate_pem.as_bytes(), pair.key_pem.as_bytes());
+        admitted.provide_ca(&mesh, &backend, certificate, key);
+    }
+    Ok(())
+}
+
+fn answer(admitted: &Admitted, version: u64, modified_at: Option<u64>) -> Answer {
+    let status = if admitted.created { StatusCode::CREATED } else { StatusCode::OK };
+    let body = match admitted.warnings.is_empty() {
+        true => json!({}),
+        false => json!({"warnings": admitted.warnings}),
+    };
+    Answer { status, version, modified_at, body }
+}
+
+fn request_id() -> (RequestId, higuma_model::Timestamp) {
+    let now = now();
+    (RequestId { at: now, random: random() }, now)
+}
+
+/// Tells requests of one millisecond apart; std's hasher keys come from the system.
+fn random() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(now().0)
+}
+
+async fn read_body(body: Body) -> Result<Value, ApiError> {
+    let collected = Limited::new(body, MAX_BODY).collect().await.map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            let detail = format!("the body is larger than {MAX_BODY} bytes");
+            return ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "Bad Request", detail);
+        }
+        ApiError::bad_request(format!("the body did not arrive whole: {error}"))
+    })?;
+    serde_json::from_slice(&collected.to_bytes())
+        .map_err(|error| ApiError::bad_request(format!("the body is not JSON: {error}")))
+}
+
+fn only_json(headers: &HeaderMap) -> Result<(), ApiError> {
+    let Some(content) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
+    let content = content.to_str().unwrap_or_default();
+    if content.split(';').next().is_some_and(|kind| kind.trim() == "application/json") {
+        return Ok(());
+    }
+    let detail = format!("Content-Type is {content:?}; send application/json");
+    Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Bad Request", detail))
+}
+
+/// `If-Match: "V"`, `If-Match: *` or `If-None-Match: *`.
+fn precondition(headers: &HeaderMap) -> Result<Option<Precondition>, ApiError> {
+    let text = |value: &HeaderValue| value.to_str().unwrap_or_default().trim().to_owned();
+    let wrong = |field: &str, reason: &str| {
+        let violation = Violation { field: field.to_owned(), reason: reason.to_owned() };
+        Err(ApiError::invalid(Doing::Put, vec![violation]))
+    };
+    let (matches, none) = (headers.get(header::IF_MATCH), headers.get(header::IF_NONE_MATCH));
+    match (matches.map(text).as_deref(), none.map(text).as_deref()) {
+        (None, None) => Ok(None),
+        (Some("*"), None) => Ok(Some(Precondition::Exists)),
+        (None, Some("*")) => Ok(Some(Precondition::Absent)),
+        (Some(tag), None) => match tag.trim_matches('"').parse() {
+            Ok(version) => Ok(Some(Precondition::Version(version))),
+            Err(_) => wrong("If-Match", "must be an ETag that was answered, or *"),
+        },
+        (None, Some(_)) => wrong("If-None-Match", "only * is supported"),
+        (Some(_), Some(_)) => wrong("If-Match", "can't be given together with If-None-Match"),
+    }
+}

@@ -1,0 +1,212 @@
+//! How a cluster forms from a static list of empty nodes, once.
+//!
+//! A node with an empty folder asks every other member. If one of them belongs to a formed
+//! cluster, this node was wiped, and it refuses to start: under its old id it would take part in
+//! votes that it has forgotten. If all are empty, the lowest id draws the cluster's id, keeps it,
+//! hands it to the others, and begins the log when every one of them has it on its disk.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use higuma_model::ClusterId;
+use tokio::sync::{Mutex, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::codec::cluster_bytes;
+use crate::identity::{DataFolder, FolderError, Identity};
+use crate::proto;
+use crate::raft::network::Links;
+use crate::raft::types::NodeId;
+
+/// Between two rounds of questions to the members that did not answer yet.
+const ROUND: Duration = Duration::from_millis(200);
+
+/// How often it is said in the log who is still missing.
+const ROUNDS_PER_LINE: u32 = 25;
+
+/// Why a node does not take part in a cluster.
+#[derive(Debug, thiserror::Error)]
+pub enum FormError {
+    #[error(
+        "this node's data folder is empty, but node {peer} at {address} belongs to the formed \
+         cluster {cluster}. A wiped node must not come back under its old id (it would vote \
+         twice). Restore its data folder, or replace the member"
+    )]
+    Wiped { peer: NodeId, address: String, cluster: String },
+    #[error("{address} answers as node {actual}, the member list says node {expected}")]
+    WrongNode { address: String, expected: NodeId, actual: NodeId },
+    #[error("node {peer} at {address} refused the cluster id: {why}")]
+    Refused { peer: NodeId, address: String, why: String },
+    #[error("the address {address} of node {peer} can't be used: {why}")]
+    Address { peer: NodeId, address: String, why: String },
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    #[error("stopped before the cluster formed")]
+    Stopped,
+}
+
+/// What a node knows of its cluster's id, and the only place that writes it down.
+pub(crate) struct Founding {
+    folder: DataFolder,
+    node: NodeId,
+    cluster: Mutex<Option<ClusterId>>,
+    adopted: watch::Sender<Option<ClusterId>>,
+}
+
+/// A node that belongs to another cluster already.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AdoptError {
+    #[error("it belongs to cluster {0}; remove its data folder only if that cluster is gone")]
+    Other(ClusterId),
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+}
+
+impl Founding {
+    pub(crate) fn new(folder: DataFolder, node: NodeId, cluster: Option<ClusterId>) -> Self {
+        let (adopted, _) = watch::channel(cluster);
+        Self { folder, node, cluster: Mutex::new(cluster), adopted }
+    }
+
+    pub(crate) async fn cluster(&self) -> Option<ClusterId> {
+        *self.cluster.lock().await
+    }
+
+    /// Takes on a cluster's id: when this returns, it is on the disk.
+    pub(crate) async fn adopt(&self, cluster: ClusterId) -> Result<(), AdoptError> {
+        let mut own = self.cluster.lock().await;
+        match *own {
+            Some(same) if same == cluster => return Ok(()),
+            Some(other) => return Err(AdoptError::Other(other)),
+            None => {}
+        }
+        // A lock of tokio's, held over one small synced write: nothing else happens meanwhile.
+        self.folder.claim(&Identity { cluster, node: self.node })?;
+        *own = Some(cluster);
+        self.adopted.send_replace(Some(cluster));
+        Ok(())
+    }
+}
+
+/// The cluster's id, found out with the other members; this node keeps it from then on.
+pub(crate) async fn join(
+    founding: &Founding,
+    links: &Links,
+    stop: &CancellationToken,
+) -> Result<ClusterId, FormError> {
+    if links.members.len() == 1 {
+        return found(founding).await;
+    }
+    let mut adopted = founding.adopted.subscribe();
+    let mut unseen: BTreeMap<NodeId, String> = others(links);
+    let is_founder = links.members.keys().next() == Some(&links.node);
+    for round in 0_u32.. {
+        let mut missing = BTreeMap::new();
+        for (peer, address) in &unseen {
+            if let Some(why) = ask(links, *peer, address).await? {
+                missing.insert(*peer, (address.clone(), why));
+            }
+        }
+        unseen.retain(|peer, _| missing.contains_key(peer));
+        if unseen.is_empty() && is_founder {
+            return found(founding).await;
+        }
+        if unseen.is_empty() {
+            // A formed cluster would have shown itself, so only the founder's call is missing;
+            // it is asked again in case that this node was wiped meanwhile.
+            unseen = others(links);
+        }
+        if round % ROUNDS_PER_LINE == 0 && !missing.is_empty() {
+            tracing::info!(missing = ?missing, "waiting for the other members to form a cluster");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Err(FormError::Stopped),
+            () = tokio::time::sleep(ROUND) => {}
+            changed = adopted.changed() => {
+                if changed.is_ok() && let Some(cluster) = *adopted.borrow() {
+                    return Ok(cluster);
+                }
+            }
+        }
+    }
+    Err(FormError::Stopped)
+}
+
+fn others(links: &Links) -> BTreeMap<NodeId, String> {
+    let others = links.members.iter().filter(|(id, _)| **id != links.node);
+    others.map(|(id, address)| (*id, address.clone())).collect()
+}
+
+async fn found(founding: &Founding) -> Result<ClusterId, FormError> {
+    let random = [(); 2].map(|()| getrandom::u64());
+    let [high, low] = random.map(|r| r.expect("invariant: the kernel's random source answers"));
+    let cluster = ClusterId(u128::from(high) << 64 | u128::from(low));
+    match founding.adopt(cluster).await {
+        Ok(()) => Ok(cluster),
+        // Somebody else was faster; its id counts.
+        Err(AdoptError::Other(other)) => Ok(other),
+        Err(AdoptError::Folder(error)) => Err(error.into()),
+    }
+}
+
+/// Asks one member whether it belongs to a cluster. None: it is empty too, or waits as this node
+/// does; some: it did not answer, and why.
+async fn ask(links: &Links, peer: NodeId, address: &str) -> Result<Option<String>, FormError> {
+    let mut client = client(links, peer, address)?;
+    let hello = client.hello(proto::HelloRequest { from: links.node });
+    let reply = match tokio::time::timeout(ROUND * 5, hello).await {
+        Ok(Ok(reply)) => reply.into_inner(),
+        Ok(Err(status)) => return Ok(Some(status.message().to_owned())),
+        Err(_) => return Ok(Some("no answer".to_owned())),
+    };
+    if reply.node != peer {
+        let address = address.to_owned();
+        return Err(FormError::WrongNode { address, expected: peer, actual: reply.node });
+    }
+    if reply.formed {
+        let cluster = hex::encode(&reply.cluster);
+        return Err(FormError::Wiped { peer, address: address.to_owned(), cluster });
+    }
+    Ok(None)
+}
+
+fn client(
+    links: &Links,
+    peer: NodeId,
+    address: &str,
+) -> Result<crate::raft::network::Client, FormError> {
+    links.client(peer, address, None).map_err(|error| FormError::Address {
+        peer,
+        address: address.to_owned(),
+        why: error.to_string(),
+    })
+}
+
+/// The founder's last step before the log begins: every member has the id on its disk.
+pub(crate) async fn hand_out(
+    cluster: ClusterId,
+    links: &Links,
+    stop: &CancellationToken,
+) -> Result<(), FormError> {
+    for (peer, address) in others(links) {
+        let mut client = client(links, peer, &address)?;
+        loop {
+            let form = proto::FormRequest { from: links.node, cluster: cluster_bytes(cluster) };
+            match client.form(form).await {
+                Ok(_) => break,
+                Err(status) if status.code() == tonic::Code::FailedPrecondition => {
+                    let why = status.message().to_owned();
+                    return Err(FormError::Refused { peer, address, why });
+                }
+                Err(status) => {
+                    tracing::info!(peer, address, why = status.message(), "waiting for a member");
+                }
+            }
+            tokio::select! {
+                () = stop.cancelled() => return Err(FormError::Stopped),
+                () = tokio::time::sleep(ROUND) => {}
+            }
+        }
+    }
+    Ok(())
+}

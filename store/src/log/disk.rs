@@ -1,0 +1,96 @@
+//! The file operations that the log needs, in one folder: few enough to be imitated by a disk that
+//! loses, tears and reorders whatever was not synced.
+
+#[cfg(test)]
+pub(crate) mod lossy;
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+/// One folder of files. Names are plain file names.
+pub(crate) trait Disk: Clone + Send + 'static {
+    type File: DiskFile;
+
+    /// The whole path of a name, for messages.
+    fn path(&self, name: &str) -> PathBuf;
+    fn list(&self) -> io::Result<Vec<String>>;
+    fn read(&self, name: &str) -> io::Result<Vec<u8>>;
+    /// An empty file to write; what stood under the name is gone.
+    fn create(&self, name: &str) -> io::Result<Self::File>;
+    /// An existing file to write.
+    fn open(&self, name: &str) -> io::Result<Self::File>;
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    fn remove(&self, name: &str) -> io::Result<()>;
+    /// Makes every creation, renaming and removal so far durable.
+    fn sync_names(&self) -> io::Result<()>;
+}
+
+/// A file open for writing.
+pub(crate) trait DiskFile: Send + 'static {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Makes what was written durable, and the length with it.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// A real folder.
+#[derive(Debug, Clone)]
+pub(crate) struct Folder {
+    path: PathBuf,
+}
+
+impl Folder {
+    /// The folder must exist.
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self { path }
+    }
+}
+
+impl Disk for Folder {
+    type File = File;
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        let names = fs::read_dir(&self.path)?;
+        names.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+    }
+
+    fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        fs::read(self.path(name))
+    }
+
+    fn create(&self, name: &str) -> io::Result<File> {
+        File::create(self.path(name))
+    }
+
+    fn open(&self, name: &str) -> io::Result<File> {
+        File::options().write(true).open(self.path(name))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path(from), self.path(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.path(name))
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        File::open(&self.path)?.sync_all()
+    }
+}
+
+impl DiskFile for File {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write_all_at(bytes, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        // fdatasync: the length is part of what it must make durable, times are not.
+        self.sync_data()
+    }
+}

@@ -1,0 +1,254 @@
+//! Calls to the other members: openraft's network over tonic, and the calls of this store.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::time::Duration;
+
+use higuma_model::ClusterId;
+use openraft::alias::{SnapshotOf, VoteOf};
+use openraft::errors::{
+    NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable,
+};
+use openraft::network::{Backoff, RPCOption, RPCTypes, RaftNetworkFactory, RaftNetworkV2};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use tonic::metadata::MetadataValue;
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+use tonic::{Request, Status};
+
+use super::state_machine::no_snapshots;
+use super::types::{NodeId, Peer, Types};
+use crate::proto;
+use crate::proto::raft_client::RaftClient;
+
+/// Bytes of one message between members: 4,096 entries of openraft's batches are cut to
+/// `MAX_PAYLOAD_ENTRIES`, each at most 1 MiB; this leaves room and still bounds memory.
+pub(crate) const MAX_MESSAGE_BYTES: usize = 72 << 20;
+
+/// A connection attempt that takes longer than this counts as unreachable: well under the
+/// election time, so that a dead member never delays the living ones.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// Between attempts at a member that can't be reached; short, so that it catches up at once.
+const BACKOFF: Duration = Duration::from_millis(100);
+
+pub(crate) const CLUSTER_KEY: &str = "higuma-cluster";
+pub(crate) const FROM_KEY: &str = "higuma-from";
+pub(crate) const TO_KEY: &str = "higuma-to";
+
+pub(crate) type Client = RaftClient<InterceptedService<Channel, Stamp>>;
+
+/// Writes who calls whom, in which cluster, on every call.
+#[derive(Debug, Clone)]
+pub(crate) struct Stamp {
+    cluster: Option<ClusterId>,
+    from: NodeId,
+    to: NodeId,
+}
+
+impl Interceptor for Stamp {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        let metadata = request.metadata_mut();
+        metadata.insert(FROM_KEY, MetadataValue::from(self.from));
+        metadata.insert(TO_KEY, MetadataValue::from(self.to));
+        if let Some(cluster) = self.cluster {
+            let text = cluster.to_string();
+            let value = text.parse().map_err(|_| Status::internal("cluster id is not ASCII"))?;
+            metadata.insert(CLUSTER_KEY, value);
+        }
+        Ok(request)
+    }
+}
+
+/// How to reach the members.
+#[derive(Debug, Clone)]
+pub(crate) struct Links {
+    pub(crate) node: NodeId,
+    pub(crate) members: BTreeMap<NodeId, String>,
+    pub(crate) tls: Option<ClientTlsConfig>,
+}
+
+impl Links {
+    /// A client of one member; connects when it is first used, and again after each failure.
+    pub(crate) fn client(
+        &self,
+        to: NodeId,
+        address: &str,
+        cluster: Option<ClusterId>,
+    ) -> Result<Client, tonic::transport::Error> {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        let mut endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true);
+        if let Some(tls) = &self.tls {
+            endpoint = endpoint.tls_config(tls.clone())?;
+        }
+        let stamp = Stamp { cluster, from: self.node, to };
+        let channel = InterceptedService::new(endpoint.connect_lazy(), stamp);
+        Ok(RaftClient::new(channel)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES))
+    }
+}
+
+/// Makes the connections of a formed cluster.
+pub(crate) struct Network {
+    pub(crate) links: Links,
+    pub(crate) cluster: ClusterId,
+}
+
+impl RaftNetworkFactory<Types> for Network {
+    type Network = Link;
+
+    async fn new_client(&mut self, target: NodeId, peer: &Peer) -> Link {
+        let client = self.links.client(target, &peer.address, Some(self.cluster));
+        let client = client.map_err(|error| format!("{}: {error}", peer.address));
+        Link { from: self.links.node, to: target, client }
+    }
+}
+
+/// A connection to one member.
+pub(crate) struct Link {
+    from: NodeId,
+    to: NodeId,
+    client: Result<Client, String>,
+}
+
+impl Link {
+    /// One call, bounded by the time that openraft gives it.
+    async fn call<T, F>(
+        &self,
+        action: RPCTypes,
+        option: &RPCOption,
+        call: impl FnOnce(Client) -> F,
+    ) -> Result<T, RPCError<Types>>
+    where
+        F: Future<Output = Result<tonic::Response<T>, Status>>,
+    {
+        let client = self.client.clone().map_err(Unreachable::from_string)?;
+        let limit = option.soft_ttl();
+        match tokio::time::timeout(limit, call(client)).await {
+            Ok(Ok(reply)) => Ok(reply.into_inner()),
+            Ok(Err(status)) if status.code() == tonic::Code::Unavailable => {
+                Err(Unreachable::from_string(status.message()).into())
+            }
+            Ok(Err(status)) => Err(NetworkError::from_string(status.message()).into()),
+            Err(_) => {
+                Err(Timeout { action, id: self.from, target: self.to, timeout: limit }.into())
+            }
+        }
+    }
+
+    async fn ask_vote(
+        &self,
+        rpc: VoteRequest<Types>,
+        pre_vote: bool,
+        option: &RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        let request = proto::VoteRequest {
+            vote: Some(rpc.vote.into()),
+            last: rpc.last_log_id.map(Into::into),
+            leadership_transfer: rpc.leadership_transfer,
+            pre_vote,
+        };
+        let reply = self
+            .call(RPCTypes::Vote, option, |mut client| async move { client.vote(request).await })
+            .await?;
+        let vote = reply.vote.ok_or_else(|| malformed("vote reply"))?;
+        Ok(VoteResponse {
+            vote: vote.into(),
+            vote_granted: reply.granted,
+            last_log_id: reply.last.map(Into::into),
+        })
+    }
+}
+
+fn malformed(what: &str) -> RPCError<Types> {
+    NetworkError::from_string(format!("malformed {what}")).into()
+}
+
+impl RaftNetworkV2<Types> for Link {
+    type SnapshotData = ();
+
+    async fn append_entries(
+        &mut self,
+        rpc: AppendEntriesRequest<Types>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
+        use proto::append_reply::Result as Wire;
+        let request = proto::AppendRequest {
+            vote: Some(rpc.vote.into()),
+            previous: rpc.prev_log_id.map(Into::into),
+            entries: rpc.entries.iter().map(Into::into).collect(),
+            committed: rpc.leader_commit.map(Into::into),
+        };
+        let reply = self
+            .call(RPCTypes::AppendEntries, &option, |mut client| async move {
+                client.append(request).await
+            })
+            .await?;
+        Ok(match reply.result.ok_or_else(|| malformed("append reply"))? {
+            Wire::Success(_) => AppendEntriesResponse::Success,
+            Wire::Partial(partial) => {
+                AppendEntriesResponse::PartialSuccess(partial.last.map(Into::into))
+            }
+            Wire::Conflict(_) => AppendEntriesResponse::Conflict,
+            Wire::HigherVote(vote) => AppendEntriesResponse::HigherVote(vote.into()),
+        })
+    }
+
+    async fn vote(
+        &mut self,
+        rpc: VoteRequest<Types>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        self.ask_vote(rpc, false, &option).await
+    }
+
+    async fn pre_vote(
+        &mut self,
+        rpc: VoteRequest<Types>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        self.ask_vote(rpc, true, &option).await
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        _vote: VoteOf<Types>,
+        _snapshot: SnapshotOf<Types, ()>,
+        _cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
+        Err(StreamingError::Network(NetworkError::new(&no_snapshots())))
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<Types>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<Types>, RPCError<Types>> {
+        let wire = proto::TransferLeaderRequest {
+            from: Some((*request.from_leader()).into()),
+            to: *request.to_node_id(),
+            last: request.last_log_id().copied().map(Into::into),
+        };
+        let reply = self
+            .call(RPCTypes::TransferLeader, &option, |mut client| async move {
+                client.transfer_leader(wire).await
+            })
+            .await?;
+        if reply.accepted {
+            return Ok(Ok(()));
+        }
+        Err(NetworkError::from_string(reply.why_not).into())
+    }
+
+    fn backoff(&self) -> Option<Backoff> {
+        Some(Backoff::new(std::iter::repeat(BACKOFF)))
+    }
+}

@@ -1,0 +1,198 @@
+//! The Raft endpoint: answers the other members.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest,
+};
+use prost::bytes::Bytes;
+use tonic::{Request, Response, Status};
+
+use super::network::{CLUSTER_KEY, FROM_KEY, TO_KEY};
+use super::running::{Proposed, Running, Unread};
+use super::types::NodeId;
+use super::wire;
+use crate::codec::{cluster_bytes, cluster_id};
+use crate::forming::Founding;
+use crate::proto;
+use crate::proto::raft_server;
+
+/// How long a leader works on what a follower forwarded; the follower waits a little longer.
+pub(crate) const FORWARD_LIMIT: Duration = Duration::from_secs(4);
+
+/// Answers for one member; before it belongs to a cluster, only the calls of forming.
+pub(crate) struct Service {
+    pub(crate) node: NodeId,
+    pub(crate) founding: Arc<Founding>,
+    pub(crate) running: Arc<OnceLock<Running>>,
+}
+
+impl Service {
+    /// The running member, if the call is meant for it: same cluster, this node.
+    fn member<T>(&self, request: &Request<T>) -> Result<&Running, Status> {
+        let running = self.running.get().ok_or_else(|| {
+            Status::unavailable(format!("node {} belongs to no cluster yet", self.node))
+        })?;
+        let metadata = request.metadata();
+        let text = |key| metadata.get(key).and_then(|value| value.to_str().ok()).unwrap_or("");
+        let cluster = running.cluster.to_string();
+        if text(CLUSTER_KEY) != cluster {
+            return Err(Status::failed_precondition(format!(
+                "node {} belongs to cluster {cluster}, the caller (node {}) to {}: check the \
+                 members' addresses",
+                self.node,
+                text(FROM_KEY),
+                text(CLUSTER_KEY),
+            )));
+        }
+        if text(TO_KEY) != self.node.to_string() {
+            return Err(Status::failed_precondition(format!(
+                "this is node {}, not node {}: check the members' addresses",
+                self.node,
+                text(TO_KEY)
+            )));
+        }
+        Ok(running)
+    }
+}
+
+fn malformed(what: &str) -> Status {
+    Status::invalid_argument(format!("malformed {what}"))
+}
+
+#[tonic::async_trait]
+impl raft_server::Raft for Service {
+    async fn hello(
+        &self,
+        _: Request<proto::HelloRequest>,
+    ) -> Result<Response<proto::HelloReply>, Status> {
+        let cluster = self.founding.cluster().await;
+        let formed = match self.running.get() {
+            Some(running) => running.is_formed().await,
+            None => Ok(false),
+        };
+        let formed = formed.map_err(|error| Status::internal(error.to_string()))?;
+        Ok(Response::new(proto::HelloReply {
+            node: self.node,
+            cluster: cluster.map_or_else(Bytes::new, cluster_bytes),
+            formed,
+        }))
+    }
+
+    async fn form(
+        &self,
+        request: Request<proto::FormRequest>,
+    ) -> Result<Response<proto::FormReply>, Status> {
+        let request = request.into_inner();
+        let cluster = cluster_id(&request.cluster).map_err(|_| malformed("cluster id"))?;
+        self.founding
+            .adopt(cluster)
+            .await
+            .map_err(|error| Status::failed_precondition(format!("node {}: {error}", self.node)))?;
+        Ok(Response::new(proto::FormReply {}))
+    }
+
+    async fn append(
+        &self,
+        request: Request<proto::AppendRequest>,
+    ) -> Result<Response<proto::AppendReply>, Status> {
+        use proto::append_reply::{Partial, Result as Wire};
+        let running = self.member(&request)?;
+        let request = request.into_inner();
+        let entries: Result<_, _> = request.entries.into_iter().map(wire::entry).collect();
+        let rpc = AppendEntriesRequest {
+            vote: request.vote.ok_or_else(|| malformed("vote"))?.into(),
+            prev_log_id: request.previous.map(Into::into),
+            entries: entries.map_err(|error| Status::invalid_argument(error.to_string()))?,
+            leader_commit: request.committed.map(Into::into),
+        };
+        let reply = running.raft.append_entries(rpc).await;
+        let result = match reply.map_err(|error| Status::internal(error.to_string()))? {
+            AppendEntriesResponse::Success => Wire::Success(true),
+            AppendEntriesResponse::PartialSuccess(last) => {
+                Wire::Partial(Partial { last: last.map(Into::into) })
+            }
+            AppendEntriesResponse::Conflict => Wire::Conflict(true),
+            AppendEntriesResponse::HigherVote(vote) => Wire::HigherVote(vote.into()),
+        };
+        Ok(Response::new(proto::AppendReply { result: Some(result) }))
+    }
+
+    async fn vote(
+        &self,
+        request: Request<proto::VoteRequest>,
+    ) -> Result<Response<proto::VoteReply>, Status> {
+        let running = self.member(&request)?;
+        let request = request.into_inner();
+        let vote = request.vote.ok_or_else(|| malformed("vote"))?.into();
+        let mut rpc = VoteRequest::new(vote, request.last.map(Into::into));
+        rpc.leadership_transfer = request.leadership_transfer;
+        let reply = if request.pre_vote {
+            running.raft.pre_vote(rpc).await
+        } else {
+            running.raft.vote(rpc).await
+        };
+        let reply = reply.map_err(|error| Status::internal(error.to_string()))?;
+        Ok(Response::new(proto::VoteReply {
+            vote: Some(reply.vote.into()),
+            granted: reply.vote_granted,
+            last: reply.last_log_id.map(Into::into),
+        }))
+    }
+
+    async fn transfer_leader(
+        &self,
+        request: Request<proto::TransferLeaderRequest>,
+    ) -> Result<Response<proto::TransferLeaderReply>, Status> {
+        let running = self.member(&request)?;
+        let request = request.into_inner();
+        let from = request.from.ok_or_else(|| malformed("vote"))?.into();
+        let rpc = TransferLeaderRequest::new(from, request.to, request.last.map(Into::into));
+        let reply = running.raft.handle_transfer_leader(rpc).await;
+        let reply = reply.map_err(|error| Status::internal(error.to_string()))?;
+        Ok(Response::new(match reply {
+            Ok(()) => proto::TransferLeaderReply { accepted: true, why_not: String::new() },
+            Err(why) => proto::TransferLeaderReply { accepted: false, why_not: why.to_string() },
+        }))
+    }
+
+    async fn propose(
+        &self,
+        request: Request<proto::ProposeRequest>,
+    ) -> Result<Response<proto::ProposeReply>, Status> {
+        use proto::propose_reply::{Applied, Result as Wire};
+        let running = self.member(&request)?;
+        let command = request.into_inner().command;
+        let result = match running.propose(command, FORWARD_LIMIT).await {
+            Proposed::Applied { index, outcome } => {
+                Wire::Applied(Applied { outcome: Some((&outcome).into()), index })
+            }
+            Proposed::NotLeader(leader) => Wire::Leader(leader.unwrap_or_default()),
+            Proposed::Busy(why) => Wire::Busy(why),
+            Proposed::Unknown(why) => Wire::Unknown(why),
+        };
+        Ok(Response::new(proto::ProposeReply { result: Some(result) }))
+    }
+
+    async fn read_index(
+        &self,
+        request: Request<proto::ReadIndexRequest>,
+    ) -> Result<Response<proto::ReadIndexReply>, Status> {
+        use proto::read_index_reply::Result as Wire;
+        let running = self.member(&request)?;
+        let result = match running.read_index(FORWARD_LIMIT).await {
+            Ok(index) => Wire::Index(index),
+            Err(Unread::NotLeader(leader)) => Wire::Leader(leader.unwrap_or_default()),
+            Err(Unread::Unavailable(why)) => Wire::Unavailable(why),
+        };
+        Ok(Response::new(proto::ReadIndexReply { result: Some(result) }))
+    }
+
+    async fn status(
+        &self,
+        request: Request<proto::StatusRequest>,
+    ) -> Result<Response<proto::StatusReply>, Status> {
+        Ok(Response::new(self.member(&request)?.status()))
+    }
+}

@@ -1,0 +1,375 @@
+//! The replicated state as the rest of a control plane uses it: write, read, watch.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use higuma_model::{ClusterId, Outcome, Refusal, Snapshot, Transaction};
+use openraft::async_runtime::watch::WatchReceiver as _;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::cluster::{Cluster, Member, MemberState};
+use crate::codec::{self, TooLarge};
+use crate::options::NodeId;
+use crate::proto;
+use crate::raft::log_counters::{LogCounters, LogCounts};
+use crate::raft::log_writer::LogWriter;
+use crate::raft::network::{Client, Links};
+use crate::raft::running::{Proposed, Running, Unread};
+use crate::raft::service::FORWARD_LIMIT;
+
+/// How long a write is tried before its fate is called unknown. Longer than an election with the
+/// default timers (at most 1.2 s), twice over.
+pub const WRITE_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long a write or a linearizable read waits for a leader to be known.
+const LEADER_LIMIT: Duration = Duration::from_millis(1500);
+
+/// How long a member has to say how it is.
+const STATUS_LIMIT: Duration = Duration::from_millis(500);
+
+/// How fresh a read is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consistency {
+    /// Everything acknowledged anywhere before the read began.
+    Linearizable,
+    /// At least this version.
+    AtLeast(u64),
+    /// What this node has.
+    Stale,
+}
+
+/// Why a write was not acknowledged.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
+    #[error(transparent)]
+    Refused(Refusal),
+    /// Nothing was proposed.
+    #[error("no leader: {0}. Nothing was changed; try again when a majority of the members is up")]
+    NoLeader(String),
+    /// Nothing was proposed.
+    #[error("busy: {0}. Nothing was changed; try again")]
+    Busy(String),
+    /// It may be applied, now or later.
+    #[error("the write's fate is not known ({0}): look before you repeat it")]
+    Unknown(String),
+}
+
+/// Why a read was not answered.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error("no leader confirms this read: {0}. `stale` reads are still answered")]
+    Unavailable(String),
+    #[error("this node is at version {have}, version {want} did not arrive in time")]
+    Behind { have: u64, want: u64 },
+}
+
+/// One node's end of the replicated state. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) node: NodeId,
+    pub(crate) links: Links,
+    pub(crate) running: Arc<OnceLock<Running>>,
+    pub(crate) clients: BTreeMap<NodeId, Client>,
+    pub(crate) snapshots: watch::Receiver<Arc<Snapshot>>,
+    pub(crate) failure: watch::Receiver<Option<Arc<str>>>,
+    pub(crate) counters: Arc<LogCounters>,
+    pub(crate) stop: CancellationToken,
+    /// Ended with the store: the endpoint of the members.
+    pub(crate) tasks: Mutex<JoinSet<()>>,
+    /// Writes the log until openraft drops it.
+    pub(crate) writer: Mutex<Option<LogWriter>>,
+}
+
+impl Store {
+    pub fn node(&self) -> NodeId {
+        self.inner.node
+    }
+
+    pub fn cluster_id(&self) -> ClusterId {
+        self.running().cluster
+    }
+
+    /// The state as it changes; a slow reader skips versions and misses no net change.
+    pub fn watch(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.inner.snapshots.clone()
+    }
+
+    /// What this node has now.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.inner.snapshots.borrow().clone()
+    }
+
+    /// Who leads, as far as this node knows.
+    pub fn leader(&self) -> Option<NodeId> {
+        self.running().leader()
+    }
+
+    /// Resolves when who leads is no longer `known`.
+    pub async fn leader_is_not(&self, known: Option<NodeId>) {
+        let mut metrics = self.running().raft.server_metrics();
+        while self.leader() == known && metrics.changed().await.is_ok() {}
+    }
+
+    /// How far this node is.
+    pub fn own_state(&self) -> MemberState {
+        MemberState::from(&self.running().status())
+    }
+
+    /// What the log wrote and how long its syncs took.
+    pub fn log_counts(&self) -> LogCounts {
+        self.inner.counters.counts()
+    }
+
+    /// Resolves when the store can't go on, with the reason: the process must end.
+    pub async fn failed(&self) -> Arc<str> {
+        let mut failure = self.inner.failure.clone();
+        match failure.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or_else(|| "unknown".into()),
+            Err(_) => "its log's writer ended".into(),
+        }
+    }
+
+    /// Applies a transaction: returns its version once it is durable on a majority and visible
+    /// in this node's [`watch`](Self::watch).
+    pub async fn write(&self, transaction: &Transaction) -> Result<u64, WriteError> {
+        let command = codec::encode(transaction)?;
+        let started = Instant::now();
+        let mut unknown = None;
+        loop {
+            let left = WRITE_LIMIT.saturating_sub(started.elapsed());
+            match self.propose(command.clone(), left).await {
+                Proposed::Applied { index, outcome } => {
+                    self.running().wait_applied(index, left).await;
+                    return match outcome {
+                        Outcome::Done { version } => Ok(version),
+                        Outcome::Refused(refusal) => Err(WriteError::Refused(refusal)),
+                    };
+                }
+                // The same id again: if it was applied after all, that result is answered.
+                Proposed::Unknown(why) => unknown = Some(why),
+                Proposed::Busy(why) if unknown.is_none() => return Err(WriteError::Busy(why)),
+                Proposed::Busy(_) | Proposed::NotLeader(_) => {}
+            }
+            let limit = if unknown.is_some() { WRITE_LIMIT } else { LEADER_LIMIT };
+            if started.elapsed() >= limit {
+                return Err(match unknown {
+                    Some(why) => WriteError::Unknown(why),
+                    None => WriteError::NoLeader(self.missing().await),
+                });
+            }
+            self.leader_changes(limit.saturating_sub(started.elapsed())).await;
+        }
+    }
+
+    /// The state, at least as fresh as asked.
+    pub async fn read(&self, consistency: Consistency) -> Result<Arc<Snapshot>, ReadError> {
+        match consistency {
+            Consistency::Stale => Ok(self.snapshot()),
+            Consistency::AtLeast(version) => self.at_least(version).await,
+            Consistency::Linearizable => self.linearizable().await,
+        }
+    }
+
+    /// Every member as it says it is, with what this node knows of the leader.
+    pub async fn cluster(&self) -> Cluster {
+        let own = self.running().status();
+        let mut asked = JoinSet::new();
+        for (id, client) in &self.inner.clients {
+            let (id, mut client) = (*id, client.clone());
+            asked.spawn(async move {
+                let status = client.status(proto::StatusRequest {});
+                match tokio::time::timeout(STATUS_LIMIT, status).await {
+                    Ok(Ok(status)) => (id, Ok(status.into_inner())),
+                    Ok(Err(status)) => (id, Err(status.message().to_owned())),
+                    Err(_) => (id, Err(format!("no answer in {} ms", STATUS_LIMIT.as_millis()))),
+                }
+            });
+        }
+        let mut states = BTreeMap::from([(self.inner.node, Ok(own))]);
+        states.extend(asked.join_all().await);
+        let members = states.into_iter().map(|(id, status)| Member {
+            id,
+            address: self.inner.links.members.get(&id).cloned().unwrap_or_default(),
+            state: status.map(|status| MemberState::from(&status)),
+        });
+        Cluster {
+            id: self.cluster_id(),
+            node: self.inner.node,
+            leader: Some(own.leader).filter(|leader| *leader != 0),
+            term: own.term,
+            members: members.collect(),
+        }
+    }
+
+    /// Hands leadership over if this node has it, then stops taking part.
+    pub async fn shutdown(&self) {
+        self.hand_over().await;
+        if let Err(error) = self.running().raft.shutdown().await {
+            tracing::warn!(%error, "Raft did not stop cleanly");
+        }
+        self.inner.stop.cancel();
+        let tasks = std::mem::take(&mut *owned(&self.inner.tasks));
+        tasks.join_all().await;
+        let writer = owned(&self.inner.writer).take();
+        if let Some(writer) = writer {
+            // Its queue closed with Raft, so it ends once what it has is synced.
+            let ended = tokio::task::spawn_blocking(move || writer.join()).await;
+            if let Err(error) = ended {
+                tracing::error!(%error, "the log's writer did not end cleanly");
+            }
+        }
+    }
+
+    fn running(&self) -> &Running {
+        self.inner.running.get().expect("invariant: a store is handed out once it runs")
+    }
+
+    async fn propose(&self, command: Bytes, limit: Duration) -> Proposed {
+        match self.running().propose(command.clone(), limit).await {
+            Proposed::NotLeader(Some(leader)) => self.forward(leader, command, limit).await,
+            proposed => proposed,
+        }
+    }
+
+    /// Sends a proposal to the leader, once.
+    async fn forward(&self, leader: NodeId, command: Bytes, limit: Duration) -> Proposed {
+        use proto::propose_reply::Result as Wire;
+        let Some(mut client) = self.inner.clients.get(&leader).cloned() else {
+            return Proposed::NotLeader(None);
+        };
+        let limit = limit.min(FORWARD_LIMIT + STATUS_LIMIT);
+        let proposed = client.propose(proto::ProposeRequest { command });
+        let reply = match tokio::time::timeout(limit, proposed).await {
+            Ok(Ok(reply)) => reply.into_inner().result,
+            // Refused before it was read: another cluster, or no member yet.
+            Ok(Err(status)) if status.code() == tonic::Code::FailedPrecondition => {
+                return Proposed::Busy(status.message().to_owned());
+            }
+            Ok(Err(status)) => return Proposed::Unknown(status.message().to_owned()),
+            Err(_) => return Proposed::Unknown(format!("node {leader} did not answer")),
+        };
+        match reply {
+            Some(Wire::Applied(applied)) => match applied.outcome.map(Outcome::try_from) {
+                Some(Ok(outcome)) => Proposed::Applied { index: applied.index, outcome },
+                _ => Proposed::Unknown(format!("node {leader} answered in an unknown form")),
+            },
+            Some(Wire::Leader(leader)) => Proposed::NotLeader(Some(leader).filter(|id| *id != 0)),
+            Some(Wire::Busy(why)) => Proposed::Busy(why),
+            Some(Wire::Unknown(why)) => Proposed::Unknown(why),
+            None => Proposed::Unknown(format!("node {leader} answered in an unknown form")),
+        }
+    }
+
+    async fn linearizable(&self) -> Result<Arc<Snapshot>, ReadError> {
+        let started = Instant::now();
+        loop {
+            let left = WRITE_LIMIT.saturating_sub(started.elapsed());
+            let why = match self.read_index(left).await {
+                Ok(index) => {
+                    if self.running().wait_applied(index, left).await {
+                        return Ok(self.running().applied.borrow().snapshot.clone());
+                    }
+                    format!("entry {index} is not applied here yet")
+                }
+                Err(Unread::NotLeader(None)) => "no leader is known".to_owned(),
+                Err(Unread::NotLeader(Some(leader))) => format!("node {leader} leads only now"),
+                Err(Unread::Unavailable(why)) => why,
+            };
+            if started.elapsed() >= LEADER_LIMIT {
+                let missing = self.missing().await;
+                return Err(ReadError::Unavailable(format!("{why}; {missing}")));
+            }
+            self.leader_changes(LEADER_LIMIT.saturating_sub(started.elapsed())).await;
+        }
+    }
+
+    async fn read_index(&self, limit: Duration) -> Result<u64, Unread> {
+        use proto::read_index_reply::Result as Wire;
+        let leader = match self.running().leader() {
+            Some(leader) if leader == self.inner.node => {
+                return self.running().read_index(limit).await;
+            }
+            Some(leader) => leader,
+            None => return Err(Unread::NotLeader(None)),
+        };
+        let Some(mut client) = self.inner.clients.get(&leader).cloned() else {
+            return Err(Unread::NotLeader(None));
+        };
+        let asked = client.read_index(proto::ReadIndexRequest {});
+        match tokio::time::timeout(LEADER_LIMIT, asked).await {
+            Ok(Ok(reply)) => match reply.into_inner().result {
+                Some(Wire::Index(index)) => Ok(index),
+                Some(Wire::Leader(leader)) => {
+                    Err(Unread::NotLeader(Some(leader).filter(|id| *id != 0)))
+                }
+                Some(Wire::Unavailable(why)) => Err(Unread::Unavailable(why)),
+                None => Err(Unread::Unavailable("unknown answer".to_owned())),
+            },
+            Ok(Err(status)) => Err(Unread::Unavailable(status.message().to_owned())),
+            Err(_) => Err(Unread::Unavailable(format!("node {leader} did not answer"))),
+        }
+    }
+
+    async fn at_least(&self, version: u64) -> Result<Arc<Snapshot>, ReadError> {
+        let mut snapshots = self.watch();
+        let reached = snapshots.wait_for(|snapshot| snapshot.version() >= version);
+        if let Ok(Ok(snapshot)) = tokio::time::timeout(WRITE_LIMIT, reached).await {
+            return Ok(snapshot.clone());
+        }
+        Err(ReadError::Behind { have: self.snapshot().version(), want: version })
+    }
+
+    /// Waits until another leader is known, or for a moment: a leader may also come back.
+    async fn leader_changes(&self, limit: Duration) {
+        let moment = limit.min(Duration::from_millis(50));
+        // Running out is no error here: the caller tries again and counts the time.
+        let _ = tokio::time::timeout(moment, self.leader_is_not(self.leader())).await;
+    }
+
+    /// The members that don't answer, in words.
+    async fn missing(&self) -> String {
+        let cluster = self.cluster().await;
+        let missing: Vec<String> = cluster
+            .members
+            .iter()
+            .filter_map(|m| {
+                m.state.as_ref().err().map(|_| format!("node {} ({})", m.id, m.address))
+            })
+            .collect();
+        if missing.is_empty() {
+            return "the members are about to elect one".to_owned();
+        }
+        format!("not reached: {}", missing.join(", "))
+    }
+
+    async fn hand_over(&self) {
+        if self.running().leader() != Some(self.inner.node) {
+            return;
+        }
+        let cluster = self.cluster().await;
+        let others = cluster.members.iter().filter(|member| member.id != self.inner.node);
+        let best = others
+            .filter_map(|member| Some((member.state.as_ref().ok()?.last_index, member.id)))
+            .max();
+        let Some((_, heir)) = best else { return };
+        match self.running().raft.trigger().transfer_leader(heir).await {
+            Ok(()) => self.leader_changes(LEADER_LIMIT).await,
+            Err(error) => tracing::warn!(%error, heir, "leadership was not handed over"),
+        }
+    }
+}
+
+fn owned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("invariant: nothing panics while it holds this lock")
+}
