@@ -197,7 +197,7 @@ async fn requests_follow_permissions_and_cross_zones() {
     let west = state(1, "west", &[MESH, ALLOW, &api_2, &door_1]);
     let west = ControlPlane::start("west", west, &authority).await;
     let ca = &authority.pem;
-    let _envoys = [
+    let mut envoys = [
         Envoy::start("default", "web-1", &web_host, &east, ca),
         Envoy::start("default", "api-1", &east_host, &east, ca),
         Envoy::start("default", "api-2", &west_host, &west, ca),
@@ -239,4 +239,14 @@ async fn requests_follow_permissions_and_cross_zones() {
     east.set(state(20, "east", &only_west));
     east.converged(&["default.web-1"]).await;
     assert_eq!(client.get().await, (200, "west".to_owned()), "through the ingress");
+
+    // A proxy dies and nobody says so: what fails to connect is tried elsewhere.
+    east.set(state(21, "east", &local_first));
+    east.converged(&sidecars).await;
+    assert_eq!(client.get().await, (200, "east".to_owned()), "the own zone first");
+    envoys[1].process.kill().unwrap();
+    envoys[1].process.wait().unwrap();
+    for at in 0..20 {
+        assert_eq!(client.get().await, (200, "west".to_owned()), "request {at}");
+    }
 }
