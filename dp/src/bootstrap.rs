@@ -3,8 +3,6 @@
 
 mod answer;
 mod retry;
-#[cfg(test)]
-mod tests;
 
 use std::net::SocketAddr;
 
@@ -13,9 +11,9 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::control_plane::ControlPlane;
 use crate::envoy::Version;
-use crate::{ProxyDocument, bootstrap::answer::Outcome};
+use crate::{ControlPlane, ProxyDocument};
+use answer::Outcome;
 pub use answer::Refusal;
 use retry::{Pace, Reasons};
 
@@ -145,3 +143,6 @@ pub async fn fetch(
         tokio::time::sleep(pause).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,23 +1,17 @@
 //! One real Envoy under supervision: started, ready, drained, stopped, reported, and gone with
 //! whoever started it.
 
-mod support;
-
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 use std::time::Duration;
 
-use higuma_testkit::{free_addr, poll_until};
-use support::{
-    LONG, STARTED, binary, role, start, static_bootstrap, wait_until_gone, wait_until_ready,
+use crate::support::{
+    self, LONG, STARTED, binary, role, start, static_bootstrap, wait_until_gone, wait_until_ready,
 };
+use higuma_testkit::{free_addr, poll_until};
+use serde_json::json;
 
 const DRAIN: Duration = Duration::from_secs(1);
-
-#[test]
-fn becomes_envoy() {
-    support::become_envoy();
-}
 
 #[tokio::test]
 async fn it_starts_serves_drains_and_stops() {
@@ -46,6 +40,35 @@ async fn it_starts_serves_drains_and_stops() {
     assert!(status.success(), "{status}");
     wait_until_gone(pid).await;
     assert_eq!(std::fs::read_dir(folder.path()).expect("folder").count(), 0, "files are left");
+}
+
+#[tokio::test]
+async fn listeners_of_a_control_plane_are_waited_for() {
+    let (admin, listener) = (free_addr(), free_addr());
+    let folder = tempfile::tempdir().expect("tempdir");
+    let file = folder.path().join("lds.json");
+    let mut bootstrap = static_bootstrap(admin, listener);
+    let fields = bootstrap.as_object_mut().expect("object");
+    let mut resource = fields.remove("static_resources").expect("listeners")["listeners"][0].take();
+    resource["@type"] = "type.googleapis.com/envoy.config.listener.v3.Listener".into();
+    let lds = json!({"lds_config": {"path_config_source": {"path": file}, "initial_fetch_timeout": "0.1s"}});
+    fields.insert("dynamic_resources".to_owned(), lds);
+    // Not readable: Envoy goes on without listeners, as it does when nobody answers in time.
+    std::fs::write(&file, "{").expect("write");
+    let envoy = start(&binary().await, &bootstrap, admin, None, DRAIN);
+    assert!(envoy.is_dynamic());
+    let given = "it has no listeners from the control plane yet";
+    let waits = || envoy.admin().ready(true);
+    let wanted = Err(given.to_owned());
+    let waits = poll_until("LIVE without listeners", LONG, waits, |ready| *ready == wanted).await;
+    assert_eq!(waits, Ok(wanted));
+
+    // Envoy watches for the file to be moved into place.
+    let next = folder.path().join("next.json");
+    std::fs::write(&next, json!({"resources": [resource]}).to_string()).expect("write");
+    std::fs::rename(&next, &file).expect("rename");
+    wait_until_ready(&envoy).await;
+    assert!(tokio::net::TcpStream::connect(listener).await.is_ok());
 }
 
 #[tokio::test]
@@ -101,12 +124,11 @@ async fn dropping_it_ends_it() {
 /// In a process of its own, for the test below; does nothing in an ordinary run.
 #[tokio::test]
 async fn parent_of_an_envoy() {
-    if support::words().is_none() {
-        return;
-    }
+    let Some(words) = support::words() else { return };
     let admin = free_addr();
     let bootstrap = static_bootstrap(admin, free_addr());
-    let mut envoy = start(&binary().await, &bootstrap, admin, None, DRAIN);
+    let folder = std::path::Path::new(&words[0]);
+    let mut envoy = start(&binary().await, &bootstrap, admin, Some(folder), DRAIN);
     wait_until_ready(&envoy).await;
     println!("{STARTED}{}", envoy.id());
     envoy.exited().await.expect("status");
@@ -114,7 +136,10 @@ async fn parent_of_an_envoy() {
 
 #[tokio::test]
 async fn it_ends_with_its_parent_even_if_that_is_killed() {
-    let mut parent = role("parent_of_an_envoy", &["go"]);
+    // Nobody removes the files of a process that is killed.
+    let folder = tempfile::tempdir().expect("tempdir");
+    let words = [folder.path().to_str().expect("UTF-8")];
+    let mut parent = role("envoy::parent_of_an_envoy", &words);
     let mut parent = parent.stdout(Stdio::piped()).spawn().expect("spawn");
     let output = BufReader::new(parent.stdout.take().expect("piped"));
     let line = output.lines().map(|line| line.expect("text")).find(|line| line.contains(STARTED));
