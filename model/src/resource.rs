@@ -141,7 +141,7 @@ impl Resource {
 
     /// The name its owner gave it: a synced copy carries the owner's name as a label.
     pub fn display_name(&self) -> &str {
-        self.labels.get(labels::DISPLAY_NAME).map_or(self.key.name(), String::as_str)
+        self.labels.get(labels::DISPLAY_NAME).map_or_else(|| self.key.name(), String::as_str)
     }
 
     /// What it costs to keep and to send, in bytes: key, labels, spec and status.

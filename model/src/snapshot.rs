@@ -48,7 +48,7 @@ pub struct Tombstone {
     pub version: u64,
 }
 
-/// How far a zone has followed its global; written with each batch from it.
+/// How far one store has followed another; written with each batch from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Upstream {
     pub cluster: ClusterId,
@@ -83,6 +83,8 @@ pub struct Snapshot {
     horizon: u64,
     epochs: Vector<Epoch>,
     upstream: Option<Upstream>,
+    /// How far each zone's own resources are written here, by zone.
+    cursors: OrdMap<Arc<str>, Upstream>,
     results: OrdMap<RequestId, Outcome>,
     /// No result of an id this old is kept.
     results_horizon: Timestamp,
@@ -100,6 +102,7 @@ impl Snapshot {
             horizon: 0,
             epochs: Vector::new(),
             upstream: None,
+            cursors: OrdMap::new(),
             results: OrdMap::new(),
             results_horizon: Timestamp(i64::MIN),
         }
@@ -120,6 +123,11 @@ impl Snapshot {
 
     pub fn upstream(&self) -> Option<Upstream> {
         self.upstream
+    }
+
+    /// How far a zone's own resources are written here, and which store they come from.
+    pub fn cursor(&self, zone: &str) -> Option<Upstream> {
+        self.cursors.get(zone).copied()
     }
 
     pub fn epochs(&self) -> impl DoubleEndedIterator<Item = &Epoch> {
@@ -237,8 +245,16 @@ impl Snapshot {
         self.epochs.push_back(epoch);
     }
 
-    pub fn set_upstream(&mut self, upstream: Upstream) {
+    /// Notes how far this zone has followed its global.
+    pub fn set_upstream(&mut self, upstream: Upstream, version: u64) {
         self.upstream = Some(upstream);
+        self.version = version;
+    }
+
+    /// Notes how far a zone's own resources are written here.
+    pub fn set_cursor(&mut self, zone: Arc<str>, position: Upstream, version: u64) {
+        self.cursors.insert(zone, position);
+        self.version = version;
     }
 
     /// Remembers what a request answered, dropping what is too old by `now` or by number.

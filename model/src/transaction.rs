@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::resource::{Audience, Labels, Owner, Spec, Timestamp};
+use crate::resource::{Audience, Labels, Owner, Resource, Spec, Timestamp};
+use crate::snapshot::{ClusterId, Upstream};
 use crate::{Key, Kind};
 
 /// Operations in one transaction of a REST caller. Large enough for a mesh with its policies,
@@ -60,6 +61,23 @@ pub enum Operation {
     Delete(Key),
     /// Deletes every resource of the mesh that the writer owns, the Mesh itself included.
     DeleteMesh(Arc<str>),
+    /// A batch of another store's resources, with how far it leads.
+    Receive(Received),
+}
+
+/// What one end of KDS received: last values by their owners, written with the position that they
+/// lead to, so that a replay changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    /// The zone that sent it, at the global; none in a zone, whose sender is the global.
+    pub zone: Option<Arc<str>>,
+    /// Where the receiver stands in the sender's history once this is written.
+    pub position: Upstream,
+    /// The sender's version that this builds on; a receiver below it must not write it.
+    pub builds_on: Option<u64>,
+    /// `owner`, `version` and times are the owner's; `modified_at` is set where it is applied.
+    pub upserts: Vec<Resource>,
+    pub removed: Vec<Key>,
 }
 
 /// A resource to be: what admission decides; versions and times are stamped where it is applied.
@@ -91,6 +109,9 @@ pub enum Refusal {
     /// Something that admission relied on has changed since.
     #[error("the state changed since this was checked: {what}")]
     Stale { what: String },
+    /// A received batch comes from another history than what is written here.
+    #[error("the batch is of store {sent}, what is written here of store {bound}")]
+    OtherStore { sent: ClusterId, bound: ClusterId },
     #[error("{key} belongs to {owner}; change it there")]
     Foreign { key: Key, owner: Owner },
     #[error("this request is too old to be told from a repeated one; look and send it anew")]

@@ -90,7 +90,7 @@ impl ApiError {
         match refusal {
             Refusal::Demand { key, have } => Self::precondition(&key.to_string(), *have),
             Refusal::Foreign { .. } => Self::not_allowed(refusal.to_string()),
-            Refusal::Stale { .. } | Refusal::Expired => {
+            Refusal::Stale { .. } | Refusal::Expired | Refusal::OtherStore { .. } => {
                 Self::new(StatusCode::CONFLICT, doing.title(), refusal.to_string())
             }
         }

@@ -84,7 +84,7 @@ async fn admitted(
 }
 
 fn provide(api: &Api, admitted: &mut Admitted) -> Result<(), ApiError> {
-    for need in std::mem::take(&mut admitted.needs) {
+    for need in admitted.needs.clone() {
         let Need::BuiltinCa { mesh, backend } = need;
         let pair = api.authority.builtin_ca(&mesh, &backend).map_err(|why| {
             let detail = format!("no CA could be made for mesh {mesh}: {why}");

@@ -5,6 +5,7 @@
 //! binaries are wired with. REST and gRPC share nothing else.
 
 pub mod diagnostics;
+pub mod flags;
 pub mod http;
 pub mod listen;
 pub mod logging;

@@ -1,11 +1,11 @@
 //! Transactions and outcomes as bytes: prost in a frame with a format byte and a CRC.
 
-use std::sync::Arc;
+mod resource;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use higuma_model::{
-    Audience, Check, Draft, Key, Kind, MAX_TRANSACTION_BYTES, Operation, Outcome, Owner, Refusal,
-    RequestId, SecretBytes, SecretScheme, Spec, Timestamp, Transaction,
+    Check, ClusterId, Key, Kind, MAX_TRANSACTION_BYTES, Operation, Outcome, Owner, Refusal,
+    RequestId, Timestamp, Transaction,
 };
 use prost::Message;
 
@@ -68,6 +68,16 @@ pub(crate) fn decode(framed: &Bytes) -> Result<Transaction, Undecodable> {
         Some(proto::command::Kind::Transaction(transaction)) => transaction.try_into(),
         None => Err(Undecodable::Unknown("command")),
     }
+}
+
+/// A cluster's id as it is kept and sent: 16 bytes, big endian.
+pub(crate) fn cluster_bytes(cluster: ClusterId) -> Bytes {
+    Bytes::copy_from_slice(&cluster.0.to_be_bytes())
+}
+
+pub(crate) fn cluster_id(bytes: &Bytes) -> Result<ClusterId, Undecodable> {
+    let bytes = bytes.as_ref().try_into().map_err(|_| Undecodable::Unknown("cluster id"))?;
+    Ok(ClusterId(u128::from_be_bytes(bytes)))
 }
 
 impl From<&Transaction> for proto::Transaction {
@@ -189,6 +199,7 @@ impl From<&Operation> for proto::Operation {
             Operation::Put(draft) => Wire::Put(draft.into()),
             Operation::Delete(key) => Wire::Delete(key.into()),
             Operation::DeleteMesh(mesh) => Wire::DeleteMesh(mesh.to_string()),
+            Operation::Receive(received) => Wire::Receive(received.into()),
         };
         Self { kind: Some(kind) }
     }
@@ -203,108 +214,15 @@ impl TryFrom<proto::Operation> for Operation {
             Wire::Put(draft) => Self::Put(draft.try_into()?),
             Wire::Delete(key) => Self::Delete(key.try_into()?),
             Wire::DeleteMesh(mesh) => Self::DeleteMesh(mesh.into()),
+            Wire::Receive(received) => Self::Receive(received.try_into()?),
         })
-    }
-}
-
-impl From<&Draft> for proto::Draft {
-    fn from(draft: &Draft) -> Self {
-        use proto::draft::Spec as Wire;
-        let spec = match &draft.spec {
-            Spec::Json(json) => Wire::Json(Bytes::copy_from_slice(json.as_bytes())),
-            Spec::Secret(secret) => Wire::Secret(secret.into()),
-        };
-        let status = draft.status.as_ref().map(|json| Bytes::copy_from_slice(json.as_bytes()));
-        Self {
-            key: Some((&draft.key).into()),
-            audience: Some((&draft.audience).into()),
-            labels: draft.labels.clone(),
-            spec: Some(spec),
-            status,
-        }
-    }
-}
-
-impl TryFrom<proto::Draft> for Draft {
-    type Error = Undecodable;
-
-    fn try_from(wire: proto::Draft) -> Result<Self, Undecodable> {
-        use proto::draft::Spec as Wire;
-        let spec = match wire.spec.ok_or(Undecodable::Unknown("spec"))? {
-            Wire::Json(json) => Spec::Json(text(&json)?),
-            Wire::Secret(secret) => Spec::Secret(secret.try_into()?),
-        };
-        Ok(Self {
-            key: some_key(wire.key)?,
-            audience: wire.audience.ok_or(Undecodable::Unknown("audience"))?.try_into()?,
-            labels: wire.labels,
-            spec,
-            status: wire.status.map(|json| text(&json)).transpose()?,
-        })
-    }
-}
-
-fn text(bytes: &Bytes) -> Result<Arc<str>, Undecodable> {
-    std::str::from_utf8(bytes).map(Into::into).map_err(|_| Undecodable::Unknown("JSON"))
-}
-
-impl From<&Audience> for proto::Audience {
-    fn from(audience: &Audience) -> Self {
-        use proto::audience::Kind as Wire;
-        let (kind, but) = match audience {
-            Audience::AllZones => (Wire::AllZones, None),
-            Audience::AllBut(owner) => (Wire::AllBut, Some(owner.into())),
-            Audience::None => (Wire::None, None),
-        };
-        Self { kind: kind.into(), but }
-    }
-}
-
-impl TryFrom<proto::Audience> for Audience {
-    type Error = Undecodable;
-
-    fn try_from(wire: proto::Audience) -> Result<Self, Undecodable> {
-        use proto::audience::Kind as Wire;
-        match (wire.kind(), wire.but) {
-            (Wire::AllZones, None) => Ok(Self::AllZones),
-            (Wire::AllBut, Some(owner)) => Ok(Self::AllBut(owner.into())),
-            (Wire::None, None) => Ok(Self::None),
-            _ => Err(Undecodable::Unknown("audience")),
-        }
-    }
-}
-
-impl From<&SecretBytes> for proto::SecretBytes {
-    fn from(secret: &SecretBytes) -> Self {
-        let scheme = match secret.scheme {
-            SecretScheme::Plain => proto::secret_bytes::Scheme::Plain,
-        };
-        Self {
-            scheme: scheme.into(),
-            key_id: secret.key_id.clone(),
-            bytes: Bytes::copy_from_slice(&secret.bytes),
-        }
-    }
-}
-
-impl TryFrom<proto::SecretBytes> for SecretBytes {
-    type Error = Undecodable;
-
-    fn try_from(wire: proto::SecretBytes) -> Result<Self, Undecodable> {
-        let scheme = match wire.scheme() {
-            proto::secret_bytes::Scheme::Plain => SecretScheme::Plain,
-            proto::secret_bytes::Scheme::Unspecified => {
-                return Err(Undecodable::Unknown("secret scheme"));
-            }
-        };
-        Ok(Self { scheme, key_id: wire.key_id, bytes: wire.bytes.as_ref().into() })
     }
 }
 
 impl From<&Outcome> for proto::Outcome {
     fn from(outcome: &Outcome) -> Self {
         use proto::outcome::refused::Why;
-        use proto::outcome::{Demand, Foreign, Kind as Wire, Refused};
+        use proto::outcome::{Demand, Foreign, Kind as Wire, OtherStore, Refused};
         let refused = |why| Wire::Refused(Refused { why: Some(why) });
         let kind = match outcome {
             Outcome::Done { version } => Wire::Done(*version),
@@ -314,6 +232,12 @@ impl From<&Outcome> for proto::Outcome {
             Outcome::Refused(Refusal::Stale { what }) => refused(Why::Stale(what.clone())),
             Outcome::Refused(Refusal::Foreign { key, owner }) => {
                 refused(Why::Foreign(Foreign { key: Some(key.into()), owner: Some(owner.into()) }))
+            }
+            Outcome::Refused(Refusal::OtherStore { sent, bound }) => {
+                refused(Why::OtherStore(OtherStore {
+                    sent: cluster_bytes(*sent),
+                    bound: cluster_bytes(*bound),
+                }))
             }
             Outcome::Refused(Refusal::Expired) => refused(Why::Expired(true)),
         };
@@ -339,6 +263,10 @@ impl TryFrom<proto::Outcome> for Outcome {
             Why::Foreign(foreign) => Refusal::Foreign {
                 key: some_key(foreign.key)?,
                 owner: foreign.owner.ok_or(Undecodable::Unknown("owner"))?.into(),
+            },
+            Why::OtherStore(other) => Refusal::OtherStore {
+                sent: cluster_id(&other.sent)?,
+                bound: cluster_id(&other.bound)?,
             },
             Why::Expired(_) => Refusal::Expired,
         }))

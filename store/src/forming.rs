@@ -12,11 +12,11 @@ use higuma_model::ClusterId;
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::codec::cluster_bytes;
 use crate::identity::{DataFolder, FolderError, Identity};
 use crate::proto;
 use crate::raft::network::Links;
 use crate::raft::types::NodeId;
-use crate::raft::wire;
 
 /// Between two rounds of questions to the members that did not answer yet.
 const ROUND: Duration = Duration::from_millis(200);
@@ -191,8 +191,7 @@ pub(crate) async fn hand_out(
     for (peer, address) in others(links) {
         let mut client = client(links, peer, &address)?;
         loop {
-            let form =
-                proto::FormRequest { from: links.node, cluster: wire::cluster_bytes(cluster) };
+            let form = proto::FormRequest { from: links.node, cluster: cluster_bytes(cluster) };
             match client.form(form).await {
                 Ok(_) => break,
                 Err(status) if status.code() == tonic::Code::FailedPrecondition => {

@@ -12,6 +12,7 @@ mod forming;
 mod identity;
 mod log;
 mod machine;
+mod metrics;
 mod open;
 mod options;
 mod raft;
@@ -20,11 +21,18 @@ mod store;
 pub use cluster::{Cluster, Member, MemberState};
 pub use codec::TooLarge;
 pub use forming::FormError;
+pub use identity::FolderError;
+pub use metrics::StoreCollector;
 pub use open::OpenError;
 pub use options::{NodeId, Options, Timers, Tls};
+pub use raft::log_counters::LogCounts;
+pub use raft::log_storage::OpenLogError;
 pub use store::{Consistency, ReadError, Store, WRITE_LIMIT, WriteError};
 
-#[expect(unreachable_pub, unused_qualifications, reason = "generated")]
+#[cfg(feature = "testing")]
+pub mod testing;
+
+#[expect(unreachable_pub, unused_qualifications, clippy::too_many_lines, reason = "generated")]
 mod proto {
     tonic::include_proto!("higuma.store.v1");
 }

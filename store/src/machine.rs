@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use higuma_model::{
-    Check, ClusterId, Draft, Epoch, Key, Kind, Operation, Outcome, Owner, Refusal, Resource, Scope,
-    Snapshot, Transaction,
+    Check, ClusterId, Draft, Epoch, Key, Kind, Operation, Outcome, Owner, Received, Refusal,
+    Resource, Scope, Snapshot, Transaction,
 };
 
 /// The applied state: the snapshot that everybody reads, and how log indexes become versions.
@@ -75,6 +75,9 @@ fn applied(
             Operation::Delete(key) => delete(&mut next, version, &transaction.writer, key)?,
             Operation::DeleteMesh(mesh) => {
                 delete_mesh(&mut next, version, &transaction.writer, mesh)?;
+            }
+            Operation::Receive(received) => {
+                receive(&mut next, version, &transaction.writer, received)?;
             }
         }
     }
@@ -163,6 +166,66 @@ fn delete_mesh(
         next.remove(key, version);
     }
     delete(next, version, writer, &Key::mesh_resource(mesh))
+}
+
+/// Writes a batch and the position it leads to. One that leads nowhere new is a replay.
+fn receive(
+    next: &mut Snapshot,
+    version: u64,
+    receiver: &Owner,
+    received: &Received,
+) -> Result<(), Refusal> {
+    let position = received.position;
+    let stands = match &received.zone {
+        Some(zone) => next.cursor(zone),
+        None => next.upstream(),
+    };
+    if let Some(stands) = stands {
+        if stands.cluster != position.cluster {
+            let (sent, bound) = (position.cluster, stands.cluster);
+            return Err(Refusal::OtherStore { sent, bound });
+        }
+        if position.version <= stands.version {
+            return Ok(());
+        }
+    }
+    let have = stands.map_or(0, |stands| stands.version);
+    if let Some(base) = received.builds_on.filter(|base| *base > have) {
+        let what = format!("the batch builds on version {base}, written is {have}");
+        return Err(Refusal::Stale { what });
+    }
+    for key in &received.removed {
+        if let Some(resource) = next.get(key) {
+            only_others(resource, &resource.owner, receiver)?;
+            next.remove(key, version);
+        }
+    }
+    for resource in &received.upserts {
+        let before = next.get(&resource.key);
+        only_others(resource, before.map_or(&resource.owner, |before| &before.owner), receiver)?;
+        let copy = Resource { modified_at: version, ..resource.clone() };
+        let same = before.is_some_and(|before| {
+            **before == Resource { modified_at: before.modified_at, ..copy.clone() }
+        });
+        if !same {
+            next.put(Arc::new(copy));
+        }
+    }
+    match &received.zone {
+        Some(zone) => next.set_cursor(zone.clone(), position, version),
+        None => next.set_upstream(position, version),
+    }
+    Ok(())
+}
+
+/// A received resource has one owner, and it is not the receiver: only the owner writes it.
+fn only_others(resource: &Resource, before: &Owner, receiver: &Owner) -> Result<(), Refusal> {
+    let foreign =
+        |owner: &Owner| Refusal::Foreign { key: resource.key.clone(), owner: owner.clone() };
+    if *before != resource.owner {
+        return Err(foreign(before));
+    }
+    if resource.owner == *receiver { Err(foreign(receiver)) } else { Ok(()) }
 }
 
 fn only_owner(resource: &Resource, writer: &Owner) -> Result<(), Refusal> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use higuma_model::{ClusterId, Outcome, Refusal, Snapshot, Transaction};
+use openraft::async_runtime::watch::WatchReceiver as _;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -109,6 +110,22 @@ impl Store {
         self.inner.snapshots.borrow().clone()
     }
 
+    /// Who leads, as far as this node knows.
+    pub fn leader(&self) -> Option<NodeId> {
+        self.running().leader()
+    }
+
+    /// Resolves when who leads is no longer `known`.
+    pub async fn leader_is_not(&self, known: Option<NodeId>) {
+        let mut metrics = self.running().raft.server_metrics();
+        while self.leader() == known && metrics.changed().await.is_ok() {}
+    }
+
+    /// How far this node is.
+    pub fn own_state(&self) -> MemberState {
+        MemberState::from(&self.running().status())
+    }
+
     /// What the log wrote and how long its syncs took.
     pub fn log_counts(&self) -> LogCounts {
         self.inner.counters.counts()
@@ -179,7 +196,7 @@ impl Store {
                 }
             });
         }
-        let mut states = BTreeMap::from([(self.inner.node, Ok(own.clone()))]);
+        let mut states = BTreeMap::from([(self.inner.node, Ok(own))]);
         states.extend(asked.join_all().await);
         let members = states.into_iter().map(|(id, status)| Member {
             id,
@@ -202,9 +219,16 @@ impl Store {
             tracing::warn!(%error, "Raft did not stop cleanly");
         }
         self.inner.stop.cancel();
-        let tasks =
-            std::mem::take(&mut *self.inner.tasks.lock().unwrap_or_else(|e| e.into_inner()));
+        let tasks = std::mem::take(&mut *owned(&self.inner.tasks));
         tasks.join_all().await;
+        let writer = owned(&self.inner.writer).take();
+        if let Some(writer) = writer {
+            // Its queue closed with Raft, so it ends once what it has is synced.
+            let ended = tokio::task::spawn_blocking(move || writer.join()).await;
+            if let Err(error) = ended {
+                tracing::error!(%error, "the log's writer did not end cleanly");
+            }
+        }
     }
 
     fn running(&self) -> &Running {
@@ -300,28 +324,17 @@ impl Store {
     async fn at_least(&self, version: u64) -> Result<Arc<Snapshot>, ReadError> {
         let mut snapshots = self.watch();
         let reached = snapshots.wait_for(|snapshot| snapshot.version() >= version);
-        match tokio::time::timeout(WRITE_LIMIT, reached).await {
-            Ok(Ok(snapshot)) => return Ok(snapshot.clone()),
-            Ok(Err(_)) | Err(_) => {}
+        if let Ok(Ok(snapshot)) = tokio::time::timeout(WRITE_LIMIT, reached).await {
+            return Ok(snapshot.clone());
         }
         Err(ReadError::Behind { have: self.snapshot().version(), want: version })
     }
 
     /// Waits until another leader is known, or for a moment: a leader may also come back.
     async fn leader_changes(&self, limit: Duration) {
-        let before = self.running().leader();
-        let mut metrics = self.running().raft.server_metrics();
-        let changed = async {
-            use openraft::async_runtime::watch::WatchReceiver;
-            while metrics.changed().await.is_ok() {
-                if metrics.borrow_watched().current_leader != before {
-                    return;
-                }
-            }
-        };
         let moment = limit.min(Duration::from_millis(50));
         // Running out is no error here: the caller tries again and counts the time.
-        let _ = tokio::time::timeout(moment, changed).await;
+        let _ = tokio::time::timeout(moment, self.leader_is_not(self.leader())).await;
     }
 
     /// The members that don't answer, in words.

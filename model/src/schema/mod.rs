@@ -89,11 +89,11 @@ pub(crate) enum Shape {
         not_yet: &'static [&'static str],
     },
     /// A wrapper: its default is a value of its own.
-    Optional(&'static Shape),
+    Optional(&'static Self),
     Message(&'static [Field]),
-    List(&'static Shape),
+    List(&'static Self),
     /// A map with string keys.
-    Map(&'static Shape),
+    Map(&'static Self),
 }
 
 /// A spec that was read against its table.

@@ -53,10 +53,11 @@ pub(super) fn uint64(value: &Value) -> Result<Value, String> {
     number.ok_or_else(|| format!("must be a whole number of 64 bits, not {}", shown(value)))
 }
 
+/// Above 2^53 a double no longer tells whole numbers apart.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
 /// A whole number, also as a string of digits or with an empty fraction.
 fn whole(value: &Value) -> Option<u64> {
-    /// Above 2^53 a double no longer tells whole numbers apart.
-    const EXACT: f64 = 9_007_199_254_740_992.0;
     match value {
         Value::Number(number) => number.as_u64().or_else(|| {
             let double = number.as_f64()?;
@@ -76,10 +77,10 @@ pub(super) fn double(value: &Value) -> Result<Value, String> {
     };
     let number = number.ok_or_else(|| format!("must be a number, not {}", found(value)))?;
     // Whole numbers without a fraction, as proto3 JSON writes them.
-    match whole(&Value::from(number)) {
-        Some(whole) => Ok(Value::from(whole)),
-        None => Ok(Value::from(number)),
+    if number.fract() == 0.0 && number.abs() <= EXACT {
+        return Ok(Value::from(number as i64));
     }
+    Ok(Value::from(number))
 }
 
 pub(super) fn enumeration(names: &[&str], value: &Value) -> Result<Value, String> {

@@ -152,9 +152,9 @@ impl Walk {
 
     fn available(&mut self, name: Value, not_yet: &[&str], at: &str) -> Option<Value> {
         let refused = self.source != Source::Peer && !self.within_not_yet;
-        if refused && name.as_str().is_some_and(|name| not_yet.contains(&name)) {
-            let reason = format!("this version of Higuma does not have {name} yet");
-            self.violations.add(at, reason);
+        let refused = name.as_str().filter(|name| refused && not_yet.contains(name));
+        if let Some(name) = refused {
+            self.violations.add(at, format!("this version of Higuma does not have {name} yet"));
             return None;
         }
         Some(name)

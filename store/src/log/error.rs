@@ -19,7 +19,7 @@ macro_rules! rejoin {
 
 /// Why the log does not open. Nothing was changed on disk but what a crash had left unfinished.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum OpenError {
+pub enum OpenError {
     #[error("cannot {doing} {}: {source}", path.display())]
     Io { doing: &'static str, path: PathBuf, source: io::Error },
     #[error(

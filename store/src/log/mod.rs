@@ -18,6 +18,7 @@ pub(crate) mod disk;
 mod error;
 mod extent;
 mod frame;
+mod options;
 mod record;
 mod recovery;
 mod segment;
@@ -31,53 +32,15 @@ use std::time::{Duration, Instant};
 use std::{io, thread};
 
 pub(crate) use self::error::{CommitError, OpenError};
+pub(crate) use self::options::{ENTRY_BYTES_MAX, FRAME_BODY_BYTES_MAX, Options};
 pub(crate) use self::record::{Batch, Record};
 
 use self::disk::{Disk, DiskFile};
 use self::extent::Extent;
 use self::frame::SegmentHeader;
+use self::options::seal_bytes;
 use self::state::{STATE_BYTES_MAX, State};
 use crate::identity::Identity;
-
-/// Large enough that rotations are rare, small enough that zero-filling two of them at the first
-/// start is not felt.
-const SEGMENT_BYTES: u32 = 16 << 20;
-/// The whole log is read at start and its entries stay in memory: this bounds both.
-const LOG_BYTES_MAX: u64 = 1 << 30;
-/// A group is cut into frames of at most this: bounds the room left unused at a segment's end.
-pub(crate) const FRAME_BODY_BYTES_MAX: usize = 4 << 20;
-/// A proposal is at most 1 MiB; the rest is for what surrounds it.
-pub(crate) const ENTRY_BYTES_MAX: usize = (1 << 20) + (64 << 10);
-
-/// Sizes, and when segments are prepared.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Options {
-    /// Of one segment; a multiple of 8. An existing segment keeps the size it was made with.
-    pub(crate) segment_bytes: u32,
-    /// Of all segments together, the spare one not counted.
-    pub(crate) log_bytes_max: u64,
-    /// Prepares the next segment in a thread of its own, not when it is needed.
-    pub(crate) prepare_ahead: bool,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { segment_bytes: SEGMENT_BYTES, log_bytes_max: LOG_BYTES_MAX, prepare_ahead: true }
-    }
-}
-
-impl Options {
-    /// The longest body of a frame, without the state that a segment's first frame carries.
-    fn frame_body_bytes_max(&self) -> usize {
-        let room = self.segment_bytes as usize - segment::FIRST_FRAME_AT - seal_bytes();
-        FRAME_BODY_BYTES_MAX.min(room - frame::frame_bytes(STATE_BYTES_MAX))
-    }
-
-    /// The longest record, its head included.
-    fn record_bytes_max(&self) -> usize {
-        ENTRY_BYTES_MAX.min(self.frame_body_bytes_max())
-    }
-}
 
 /// What a commit cost.
 #[derive(Debug, Default)]
@@ -141,6 +104,7 @@ impl<D: Disk> Log<D> {
         existing: bool,
         replay: &mut dyn FnMut(&Record<'_>) -> Result<(), String>,
     ) -> Result<Self, OpenError> {
+        options.check();
         let recovered = match recovery::recover(&disk, owner, options, replay)? {
             Some(recovered) => recovered,
             None if existing => {
@@ -192,7 +156,7 @@ impl<D: Disk> Log<D> {
         let limit = self.options.record_bytes_max();
         for record in batch.records() {
             extent.apply(&record)?;
-            let (bytes, limit) = state::bound(&record).map_or((record.bytes(), limit), |b| b);
+            let (bytes, limit) = state::bound(&record).unwrap_or_else(|| (record.bytes(), limit));
             if bytes > limit {
                 return Err(CommitError::TooLarge { bytes, limit });
             }
@@ -373,11 +337,6 @@ impl<F> Current<F> {
         let batch = header.first_batch;
         Self { file, header, at: segment::FIRST_FRAME_AT, batch, last_index: None }
     }
-}
-
-/// Room kept free in every segment for the frame that seals it.
-fn seal_bytes() -> usize {
-    frame::frame_bytes(Record::Seal.bytes())
 }
 
 fn salt() -> u32 {

@@ -24,16 +24,16 @@ pub(crate) struct LogCounters {
 
 /// The counters since the log was opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct LogCounts {
-    pub(crate) entries: u64,
+pub struct LogCounts {
+    pub entries: u64,
     /// Of frames written.
-    pub(crate) bytes: u64,
-    pub(crate) syncs: u64,
+    pub bytes: u64,
+    pub syncs: u64,
     /// All syncs together, in microseconds.
-    pub(crate) sync_us: u64,
-    pub(crate) last_sync_us: u64,
+    pub sync_us: u64,
+    pub last_sync_us: u64,
     /// Not cumulative; by [`SYNC_BOUNDS_US`], slower ones last.
-    pub(crate) sync_buckets: [u64; SYNC_BOUNDS_US.len() + 1],
+    pub sync_buckets: [u64; SYNC_BOUNDS_US.len() + 1],
 }
 
 impl LogCounters {

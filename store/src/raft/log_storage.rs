@@ -28,7 +28,7 @@ use crate::proto;
 
 /// Why the log cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum OpenLogError {
+pub enum OpenLogError {
     #[error(transparent)]
     Folder(#[from] FolderError),
     #[error(transparent)]
@@ -96,6 +96,29 @@ impl LogStorage {
         self.memory.lock().expect("invariant: nothing panics while holding this")
     }
 
+    /// Puts the entries into memory, where they can be read from now on, and encodes them.
+    fn take(&self, entries: Vec<Entry>) -> io::Result<Batch> {
+        let refused = |why: String| io::Error::new(io::ErrorKind::InvalidInput, why);
+        let mut memory = self.memory();
+        let mut next = memory.next_index();
+        let mut batch = Batch::default();
+        for entry in &entries {
+            let index = entry.index();
+            if let Some(next) = next.filter(|next| *next != index) {
+                return Err(refused(format!("entry {index} where {next} must follow")));
+            }
+            next = Some(index + 1);
+            let bytes = proto::Entry::from(entry).encode_to_vec();
+            if bytes.len() > ENTRY_BYTES_MAX {
+                let length = bytes.len();
+                return Err(refused(format!("entry {index} of {length} bytes is too large")));
+            }
+            batch.push(Record::Append { index, entry: &bytes });
+        }
+        memory.append(entries);
+        Ok(batch)
+    }
+
     async fn submit_one(&self, record: Record<'_>, flushed: IOFlushed<Types>) -> io::Result<()> {
         let mut batch = Batch::default();
         batch.push(record);
@@ -139,28 +162,14 @@ impl RaftLogStorage<Types> for LogStorage {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let entries: Vec<Entry> = entries.into_iter().collect();
-        let mut batch = Batch::default();
-        {
-            let mut memory = self.memory();
-            let mut next = memory.next_index();
-            for entry in &entries {
-                let index = entry.index();
-                if next.is_some_and(|next| next != index) {
-                    let text = format!("entry {index} does not follow the log's end, {next:?}");
-                    return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-                }
-                next = Some(index + 1);
-                let bytes = proto::Entry::from(entry).encode_to_vec();
-                if bytes.len() > ENTRY_BYTES_MAX {
-                    let text = format!("entry {index} is {} bytes long", bytes.len());
-                    return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-                }
-                batch.push(Record::Append { index, entry: &bytes });
+        match self.take(entries.into_iter().collect()) {
+            Ok(batch) => self.queue.submit(batch, flushed).await,
+            Err(refused) => {
+                let told = io::Error::new(refused.kind(), refused.to_string());
+                flushed.io_completed(Err(told));
+                Err(refused)
             }
-            memory.append(entries);
         }
-        self.queue.submit(batch, flushed).await
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {

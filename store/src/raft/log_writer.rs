@@ -75,7 +75,9 @@ impl Queue {
             .expect("invariant: the bound fits 32 bits");
         let bytes = Arc::clone(&self.bytes).acquire_many_owned(permits);
         let bytes = bytes.await.map_err(|_| stopped())?;
-        if let Some(reason) = &*self.failure.borrow() {
+        let failure = self.failure.borrow().clone();
+        if let Some(reason) = failure {
+            done.tell(Err(&reason));
             return Err(io::Error::other(reason.to_string()));
         }
         let request = Request { batch, done, _bytes: bytes };

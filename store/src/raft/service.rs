@@ -3,7 +3,6 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use higuma_model::ClusterId;
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest,
 };
@@ -14,6 +13,7 @@ use super::network::{CLUSTER_KEY, FROM_KEY, TO_KEY};
 use super::running::{Proposed, Running, Unread};
 use super::types::NodeId;
 use super::wire;
+use crate::codec::{cluster_bytes, cluster_id};
 use crate::forming::Founding;
 use crate::proto;
 use crate::proto::raft_server;
@@ -61,11 +61,6 @@ fn malformed(what: &str) -> Status {
     Status::invalid_argument(format!("malformed {what}"))
 }
 
-fn cluster_id(bytes: &Bytes) -> Result<ClusterId, Status> {
-    let bytes: [u8; 16] = bytes.as_ref().try_into().map_err(|_| malformed("cluster id"))?;
-    Ok(ClusterId(u128::from_be_bytes(bytes)))
-}
-
 #[tonic::async_trait]
 impl raft_server::Raft for Service {
     async fn hello(
@@ -80,7 +75,7 @@ impl raft_server::Raft for Service {
         let formed = formed.map_err(|error| Status::internal(error.to_string()))?;
         Ok(Response::new(proto::HelloReply {
             node: self.node,
-            cluster: cluster.map_or_else(Bytes::new, wire::cluster_bytes),
+            cluster: cluster.map_or_else(Bytes::new, cluster_bytes),
             formed,
         }))
     }
@@ -90,7 +85,7 @@ impl raft_server::Raft for Service {
         request: Request<proto::FormRequest>,
     ) -> Result<Response<proto::FormReply>, Status> {
         let request = request.into_inner();
-        let cluster = cluster_id(&request.cluster)?;
+        let cluster = cluster_id(&request.cluster).map_err(|_| malformed("cluster id"))?;
         self.founding
             .adopt(cluster)
             .await

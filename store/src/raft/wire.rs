@@ -95,8 +95,3 @@ pub(crate) fn entry(entry: proto::Entry) -> Result<Entry, Malformed> {
     };
     Ok(Entry::new(entry.id.ok_or(Malformed("entry without id"))?.into(), payload))
 }
-
-/// A cluster's id as it travels: 16 bytes, big endian.
-pub(crate) fn cluster_bytes(cluster: higuma_model::ClusterId) -> bytes::Bytes {
-    bytes::Bytes::copy_from_slice(&cluster.0.to_be_bytes())
-}

@@ -20,6 +20,13 @@ pub(crate) enum Fault {
     Error,
     /// This operation and all later ones fail, until the power comes back.
     PowerCut,
+    /// The thread panics.
+    Panic,
+}
+
+/// While it is held every operation waits.
+pub(crate) struct Held<'a> {
+    _shared: MutexGuard<'a, Shared>,
 }
 
 /// Handles share one disk. Those from before a power cut only fail.
@@ -82,6 +89,10 @@ impl LossyDisk {
     pub(crate) fn fail_after(&self, after: u64, fault: Fault) {
         let mut shared = self.lock();
         shared.fault = Some((shared.operations + after, fault));
+    }
+
+    pub(crate) fn hold(&self) -> Held<'_> {
+        Held { _shared: self.lock() }
     }
 
     pub(crate) fn operations(&self) -> u64 {
@@ -158,8 +169,13 @@ impl LossyDisk {
         let mut shared = self.alive()?;
         let fault = shared.fault.filter(|(at, _)| *at == shared.operations);
         shared.operations += 1;
-        if let Some((_, Fault::PowerCut)) = fault {
-            shared.dead = true;
+        match fault {
+            Some((_, Fault::PowerCut)) => shared.dead = true,
+            Some((_, Fault::Panic)) => {
+                drop(shared);
+                panic!("a fault on purpose");
+            }
+            Some((_, Fault::Error)) | None => {}
         }
         Ok((shared, fault.is_some()))
     }

@@ -14,13 +14,16 @@ fn assert_damaged(disk: &LossyDisk, at: usize, context: &str) {
     }
 }
 
+/// What a power cut leaves of a frame.
+type Tear<'a> = &'a dyn Fn(&mut Vec<u8>);
+
 #[test]
 fn a_torn_tail_is_wiped_wherever_it_was_cut() {
     let (disk, log) = log_of(3, 100);
     drop(log);
     let (start, frame) = frames(&disk, &name(1)).pop().unwrap();
     for cut in start..frame.end {
-        let tears: [(&str, &dyn Fn(&mut Vec<u8>)); 3] = [
+        let tears: [(&str, Tear<'_>); 3] = [
             ("the end is missing", &|bytes| bytes[cut..frame.end].fill(0)),
             ("the start is missing", &|bytes| bytes[start..=cut].fill(0)),
             ("garbage follows", &|bytes| bytes[cut..frame.end + 99].fill(0x5a)),

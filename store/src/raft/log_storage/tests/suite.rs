@@ -80,7 +80,7 @@ impl StoreBuilder<Types, LogStorage, Machine, TempDir> for Builder {
         let temp = tempfile::tempdir().unwrap();
         let folder = DataFolder::lock(temp.path()).unwrap();
         let identity = Identity { cluster: ClusterId(7), node: 1 };
-        let options = Options { segment_bytes: 4096, ..Options::default() };
+        let options = Options { segment_bytes: 4096, prepare_ahead: false, ..Options::default() };
         let (storage, _) = LogStorage::open(&folder, identity, options).unwrap();
         Ok((temp, storage, Machine::default()))
     }

@@ -1,0 +1,154 @@
+//! The flags of `global run`.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::Args;
+use higuma_serve::flags::{TlsFlags, plaintext_ip};
+use higuma_store::{NodeId, Timers};
+
+/// Runs one node of the global control plane.
+///
+/// The nodes of a cluster are listed on each of them with the same list. The cluster forms by
+/// itself once all of them are up for the first time.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct RunArgs {
+    /// This node's number in the member list.
+    #[arg(long, env = "HIGUMA_NODE_ID", value_name = "N")]
+    pub node_id: NodeId,
+    /// Where this node keeps its data; created if it is not there.
+    #[arg(long, env = "HIGUMA_DATA_DIR", value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// All nodes with their Raft addresses, this one included.
+    #[arg(
+        long,
+        env = "HIGUMA_MEMBERS",
+        value_name = "1=HOST:PORT,2=HOST:PORT,…",
+        value_delimiter = ',',
+        required = true
+    )]
+    pub members: Vec<MemberFlag>,
+    /// The address to listen on. REST and diagnostics are plaintext in this version, so they
+    /// listen on it only if it is loopback, else on 127.0.0.1.
+    #[arg(long, env = "HIGUMA_BIND", value_name = "IP", default_value = "127.0.0.1")]
+    pub bind: IpAddr,
+    #[arg(long, env = "HIGUMA_REST_PORT", value_name = "PORT", default_value_t = 5681)]
+    pub rest_port: u16,
+    #[arg(long, env = "HIGUMA_RAFT_PORT", value_name = "PORT", default_value_t = 5684)]
+    pub raft_port: u16,
+    #[arg(long, env = "HIGUMA_DIAGNOSTICS_PORT", value_name = "PORT", default_value_t = 5680)]
+    pub diagnostics_port: u16,
+    #[command(flatten)]
+    pub tls: TlsFlags,
+    /// Time between heartbeats of the leader, in milliseconds.
+    #[arg(long, env = "HIGUMA_HEARTBEAT_MS", value_name = "MS", default_value_t = 100)]
+    pub heartbeat_ms: u64,
+    /// Shortest election timeout, in milliseconds; several heartbeats.
+    #[arg(long, env = "HIGUMA_ELECTION_MIN_MS", value_name = "MS", default_value_t = 300)]
+    pub election_min_ms: u64,
+    /// Longest election timeout, in milliseconds.
+    #[arg(long, env = "HIGUMA_ELECTION_MAX_MS", value_name = "MS", default_value_t = 600)]
+    pub election_max_ms: u64,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  One node on this machine, for a try:
+    higuma global run --node-id 1 --data-dir ./global-1 --members 1=127.0.0.1:5684
+
+  The first of three:
+    higuma global run --node-id 1 --data-dir /var/lib/higuma --bind 10.0.0.1 \\
+      --members 1=10.0.0.1:5684,2=10.0.0.2:5684,3=10.0.0.3:5684 \\
+      --tls-ca ca.pem --tls-cert node-1.pem --tls-key node-1.key";
+
+/// `N=HOST:PORT`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberFlag {
+    pub id: NodeId,
+    pub address: String,
+}
+
+impl FromStr for MemberFlag {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is not of the form N=HOST:PORT, such as 1=10.0.0.1:5684");
+        let (id, address) = text.split_once('=').ok_or_else(wrong)?;
+        let id = id.trim().parse().ok().filter(|id| *id > 0).ok_or_else(wrong)?;
+        let (host, port) = address.rsplit_once(':').ok_or_else(wrong)?;
+        if host.is_empty() || port.parse::<u16>().is_err() {
+            return Err(wrong());
+        }
+        Ok(Self { id, address: address.trim().to_owned() })
+    }
+}
+
+impl RunArgs {
+    /// The members by number.
+    ///
+    /// # Errors
+    /// A number or an address that is given twice.
+    pub(crate) fn members(&self) -> anyhow::Result<BTreeMap<NodeId, String>> {
+        let mut members = BTreeMap::new();
+        for MemberFlag { id, address } in &self.members {
+            if members.values().any(|known| known == address) {
+                anyhow::bail!("--members names the address {address} twice");
+            }
+            if members.insert(*id, address.clone()).is_some() {
+                anyhow::bail!("--members names node {id} twice");
+            }
+        }
+        Ok(members)
+    }
+
+    pub(crate) fn timers(&self) -> anyhow::Result<Timers> {
+        if self.heartbeat_ms == 0
+            || self.heartbeat_ms * 2 > self.election_min_ms
+            || self.election_min_ms >= self.election_max_ms
+        {
+            anyhow::bail!(
+                "the timers must satisfy 0 < 2 × --heartbeat-ms ≤ --election-min-ms < \
+                 --election-max-ms; given are {}, {} and {}",
+                self.heartbeat_ms,
+                self.election_min_ms,
+                self.election_max_ms
+            );
+        }
+        Ok(Timers {
+            heartbeat: Duration::from_millis(self.heartbeat_ms),
+            election_min: Duration::from_millis(self.election_min_ms),
+            election_max: Duration::from_millis(self.election_max_ms),
+        })
+    }
+
+    pub(crate) fn raft_address(&self) -> SocketAddr {
+        SocketAddr::new(self.bind, self.raft_port)
+    }
+
+    pub(crate) fn rest_address(&self) -> SocketAddr {
+        SocketAddr::new(plaintext_ip(self.bind), self.rest_port)
+    }
+
+    pub(crate) fn diagnostics_address(&self) -> SocketAddr {
+        SocketAddr::new(plaintext_ip(self.bind), self.diagnostics_port)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_are_numbers_with_addresses() {
+        let parse = str::parse::<MemberFlag>;
+        let member = parse("2=10.0.0.2:5684").unwrap();
+        assert_eq!((member.id, member.address.as_str()), (2, "10.0.0.2:5684"));
+        for wrong in ["", "2", "x=a:1", "0=a:1", "1=a", "1=:5684", "1=a:99999"] {
+            assert!(parse(wrong).unwrap_err().contains("N=HOST:PORT"), "{wrong}");
+        }
+    }
+}

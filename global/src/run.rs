@@ -1,0 +1,101 @@
+//! One node of the global control plane, from its flags to its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use higuma_model::Place;
+use higuma_rest::{Api, router};
+use higuma_serve::{ClientAuth, HttpServer, Metrics, Readiness, Tasks, diagnostics, listen};
+use higuma_store::{Options, Store, Tls};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::authority::BuiltinAuthority;
+use crate::flags::RunArgs;
+
+/// How long tasks may take to stop: leadership is handed over within 1.5 s, requests drain in 3.
+const DRAIN: Duration = Duration::from_secs(8);
+
+/// Runs until a signal or a failure.
+///
+/// # Errors
+/// Whatever keeps the node from running, with what to do about it.
+pub async fn run(args: RunArgs) -> anyhow::Result<()> {
+    let (members, timers) = (args.members()?, args.timers()?);
+    let transport = args.tls.transport(&[args.raft_address()])?;
+    let mut tasks = Tasks::new();
+    let (ready, readiness) = watch::channel(Readiness::default());
+    ready.send_modify(|ready| ready.wait("cluster", "the cluster has not formed"));
+    let metrics = Metrics::new();
+    let port =
+        listen::bind(args.diagnostics_address(), "diagnostics", "--diagnostics-port").await?;
+    tasks.spawn("diagnostics", diagnostics::run(port, readiness, metrics.clone(), tasks.token()));
+    let rest = listen::bind(args.rest_address(), "REST", "--rest-port").await?;
+    let raft = listen::bind(args.raft_address(), "Raft", "--raft-port or --bind").await?;
+    tracing::info!(node = args.node_id, members = ?members, "starting");
+
+    let tls = transport.map(|transport| Tls {
+        server: transport.tonic_server(ClientAuth::Required),
+        client: transport.tonic_client(None),
+    });
+    let store = Store::open(Options {
+        folder: args.data_dir.clone(),
+        node: args.node_id,
+        members,
+        listener: Some(raft),
+        tls,
+        timers,
+    })
+    .await?;
+    metrics.register(|registry| registry.register_collector(store.collector()));
+    tracing::info!(cluster = %store.cluster_id(), rest = %args.rest_address(), "running");
+
+    tasks.spawn("readiness", follow_leader(store.clone(), ready, tasks.token()));
+    let api = Api {
+        store: store.clone(),
+        place: Place::Global,
+        authority: Arc::new(BuiltinAuthority),
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    tasks.spawn("REST", HttpServer::new(rest, router(Arc::new(api))).run(tasks.token()));
+    tasks.spawn("store", keep(store, tasks.token()));
+    tasks.run_until_signal(DRAIN).await
+}
+
+/// Ends with the store's failure, or stops it in order.
+async fn keep(store: Store, stop: CancellationToken) -> anyhow::Result<()> {
+    tokio::select! {
+        reason = store.failed() => anyhow::bail!("the store can't go on: {reason}"),
+        () = stop.cancelled() => {
+            store.shutdown().await;
+            Ok(())
+        }
+    }
+}
+
+/// Ready while a leader is known: then reads and writes are answered.
+async fn follow_leader(
+    store: Store,
+    ready: watch::Sender<Readiness>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let mut leader = None;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = store.leader_is_not(leader) => {}
+        }
+        let now = store.leader();
+        if now == leader {
+            // Raft has stopped; the store's own task says why.
+            stop.cancelled().await;
+            return Ok(());
+        }
+        leader = now;
+        ready.send_modify(|ready| match leader {
+            Some(_) => ready.done("cluster"),
+            None => ready.wait("cluster", "no leader is known"),
+        });
+        tracing::info!(leader, "leader");
+    }
+}

@@ -1,0 +1,396 @@
+//! Both ends over real connections on loopback.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use higuma_model::{Audience, ClusterId, Kind, Owner, Snapshot};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+
+use crate::batch::{Batch, Position};
+use crate::inbox::{
+    Denied, Flow, Inbox, InboxError, Laggard, ZoneEvent, ZoneReport, ZoneStream, Zones,
+};
+use crate::messages::{self, Request, Response};
+use crate::proto::kuma::mesh::v1alpha1 as kuma;
+use crate::testing::{CLUSTER, History, copy, to_west, view, write};
+use crate::wire::Direction;
+use crate::{Client, ClientState, Hello, Standing, client, server, tuned};
+
+const ANY: &str = "127.0.0.1:0";
+const ZONE_STORE: ClusterId = ClusterId(0xfee1);
+
+/// Far longer than anything here takes on a busy machine; a failure shows the last state.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn up() -> Direction {
+    Direction::ToGlobal("west".into())
+}
+
+/// A control plane's store: enough of one for batches.
+struct Store {
+    state: watch::Sender<Arc<Snapshot>>,
+    cursors: Mutex<HashMap<String, Position>>,
+    events: mpsc::UnboundedSender<ZoneEvent>,
+    reports: watch::Sender<Option<ZoneReport>>,
+    denies: bool,
+}
+
+impl Store {
+    fn new(state: Arc<Snapshot>) -> (Arc<Self>, mpsc::UnboundedReceiver<ZoneEvent>) {
+        let (events, happened) = mpsc::unbounded_channel();
+        let store = Self {
+            state: watch::channel(state).0,
+            cursors: Mutex::default(),
+            events,
+            reports: watch::channel(None).0,
+            denies: false,
+        };
+        (Arc::new(store), happened)
+    }
+
+    fn put(&self, kind: Kind, name: &str, owner: Owner, audience: Audience) {
+        self.state.send_modify(|state| {
+            let mut history = History::continuing(state.clone());
+            history.put(kind, name, owner, audience);
+            *state = history.now();
+        });
+    }
+
+    fn contents(&self) -> Vec<Arc<higuma_model::Resource>> {
+        self.state.borrow().iter().cloned().collect()
+    }
+
+    async fn until(&self, what: &str, done: impl Fn(&Snapshot) -> bool) {
+        let mut states = self.state.subscribe();
+        let waited = tokio::time::timeout(PATIENCE, states.wait_for(|state| done(state)));
+        assert!(waited.await.is_ok(), "{what}: {:?}", self.contents());
+    }
+}
+
+#[tonic::async_trait]
+impl Inbox for Store {
+    async fn apply(&self, batch: Batch) -> Result<(), InboxError> {
+        if let (Direction::ToGlobal(zone), Some(position)) = (&batch.direction, batch.position) {
+            self.cursors.lock().unwrap().insert(zone.to_string(), position);
+        }
+        self.state.send_modify(|state| *state = Arc::new(write(state, &batch)));
+        Ok(())
+    }
+
+    async fn proof(&self) -> Option<u64> {
+        Some(self.state.borrow().version())
+    }
+}
+
+#[tonic::async_trait]
+impl Zones for Store {
+    async fn admit(&self, _: Flow, hello: &Hello) -> Result<(), Denied> {
+        if self.denies {
+            return Err(Denied { zone: hello.zone.clone(), why: "it is disabled".to_owned() });
+        }
+        Ok(())
+    }
+
+    async fn cursor(&self, zone: &str) -> Result<Option<Position>, InboxError> {
+        Ok(self.cursors.lock().unwrap().get(zone).copied())
+    }
+
+    fn observe(&self, event: ZoneEvent) {
+        self.events.send(event).ok();
+    }
+
+    fn report(&self, report: ZoneReport) {
+        self.reports.send_replace(Some(report));
+    }
+}
+
+/// A node of the global, and how to stop it.
+struct Node {
+    address: String,
+    stop: CancellationToken,
+    serving: JoinSet<()>,
+}
+
+impl Node {
+    async fn serve(store: &Arc<Store>, address: &str) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let stop = CancellationToken::new();
+        let routes = server(store.state.subscribe(), store.clone(), stop.clone());
+        let stopped = stop.clone().cancelled_owned();
+        let mut serving = JoinSet::new();
+        serving.spawn(async move {
+            let server = tuned(tonic::transport::Server::builder()).add_routes(routes);
+            let incoming = TcpListenerStream::new(listener);
+            server.serve_with_incoming_shutdown(incoming, stopped).await.unwrap();
+        });
+        Self { address, stop, serving }
+    }
+
+    async fn stop(mut self) -> String {
+        self.stop.cancel();
+        self.serving.join_next().await.unwrap().unwrap();
+        self.address
+    }
+}
+
+fn follow(
+    tasks: &mut JoinSet<()>,
+    zone: &Arc<Store>,
+    nodes: &[&Node],
+    reports: watch::Receiver<ZoneReport>,
+) -> watch::Receiver<ClientState> {
+    let (states, running) = client(Client {
+        zone: "west".into(),
+        globals: nodes.iter().map(|node| node.address.clone()).collect(),
+        tls: None,
+        pinned: None,
+        snapshots: zone.state.subscribe(),
+        inbox: zone.clone(),
+        reports,
+        stop: CancellationToken::new(),
+    })
+    .unwrap();
+    tasks.spawn(running);
+    states
+}
+
+fn no_reports() -> watch::Receiver<ZoneReport> {
+    watch::channel(ZoneReport::default()).1
+}
+
+async fn until_state(
+    states: &mut watch::Receiver<ClientState>,
+    done: impl Fn(&ClientState) -> bool,
+) -> ClientState {
+    let found = tokio::time::timeout(PATIENCE, states.wait_for(|state| done(state))).await;
+    let found = found.ok().map(|state| state.unwrap().clone());
+    found.unwrap_or_else(|| panic!("last state: {:?}", states.borrow()))
+}
+
+fn global() -> History {
+    let mut global = History::new(CLUSTER);
+    global.put(Kind::Mesh, "default", Owner::Global, Audience::AllZones);
+    global.policy("a");
+    global
+}
+
+fn zone() -> History {
+    let mut zone = History::new(ZONE_STORE);
+    zone.put(Kind::Dataplane, "dp-1", Owner::zone("west"), Audience::None);
+    zone
+}
+
+#[tokio::test]
+async fn both_ways_converge_and_move_on_to_another_node() {
+    let mut tasks = JoinSet::new();
+    let (global, mut events) = Store::new(global().now());
+    let (west, _) = Store::new(zone().now());
+    let (first, second) = (Node::serve(&global, ANY).await, Node::serve(&global, ANY).await);
+    let mut states = follow(&mut tasks, &west, &[&first, &second], no_reports());
+
+    let converged = async |what: &str| {
+        let down =
+            |zone: &Snapshot| copy(&to_west(), zone) == view(&to_west(), &global.state.borrow());
+        let up_copy = |global: &Snapshot| copy(&up(), global) == view(&up(), &west.state.borrow());
+        global.until(what, up_copy).await;
+        west.until(what, down).await;
+    };
+    converged("the first lists").await;
+    until_state(&mut states, |state| matches!(state, ClientState::Synced { .. })).await;
+
+    global.put(Kind::TrafficPermission, "b", Owner::Global, Audience::AllZones);
+    west.put(Kind::Dataplane, "dp-2", Owner::zone("west"), Audience::None);
+    converged("changes").await;
+
+    // Whichever of the two serves the zone, one of these rounds stops it.
+    let address = first.stop().await;
+    global.put(Kind::TrafficPermission, "one", Owner::Global, Audience::AllZones);
+    west.put(Kind::Dataplane, "one", Owner::zone("west"), Audience::None);
+    converged("with the second node alone").await;
+    let again = Node::serve(&global, &address).await;
+    second.stop().await;
+    global.put(Kind::TrafficPermission, "two", Owner::Global, Audience::AllZones);
+    west.put(Kind::Dataplane, "two", Owner::zone("west"), Audience::None);
+    converged("with the first node again").await;
+    drop(again);
+    let mut opened = 0;
+    let mut applied = 0;
+    while let Ok(event) = events.try_recv() {
+        match event.what {
+            ZoneStream::Opened(hello) => {
+                opened += 1;
+                assert!(hello.commits && *event.zone == *"west");
+            }
+            ZoneStream::Standing(Standing::Applied(version)) => {
+                assert!(version >= applied, "the zone goes back from {applied} to {version}");
+                applied = version;
+            }
+            ZoneStream::Refused(verdicts) => assert_eq!(verdicts, []),
+            ZoneStream::Standing(_) | ZoneStream::Closed => {}
+        }
+    }
+    assert!(opened >= 2 && applied > 0, "{opened} streams, applied {applied}");
+}
+
+#[tokio::test]
+async fn a_zone_of_another_cluster_fences_and_sends_nothing_up() {
+    let mut tasks = JoinSet::new();
+    let (global, mut events) = Store::new(global().now());
+    let mut zone = zone();
+    zone.change(|state| {
+        let at = state.version() + 1;
+        state.set_upstream(Position { cluster: ClusterId(4), epoch: 1, version: 3 }, at);
+    });
+    let (west, _) = Store::new(zone.now());
+    let node = Node::serve(&global, ANY).await;
+    let mut states = follow(&mut tasks, &west, &[&node], no_reports());
+
+    let fenced = until_state(&mut states, |s| matches!(s, ClientState::Fenced { .. })).await;
+    let ClientState::Fenced { reason } = fenced else { panic!("{fenced:?}") };
+    assert!(reason.contains("came from cluster 00000000000000000000000000000004"), "{reason}");
+    assert_eq!(*west.state.borrow(), zone.now(), "nothing changed in the zone");
+    assert_eq!(copy(&up(), &global.state.borrow()).len(), 0, "nothing went up");
+    loop {
+        let event = tokio::time::timeout(PATIENCE, events.recv()).await.unwrap().unwrap();
+        assert_eq!(event.flow, Flow::ToZone, "the upward stream never opens");
+        if let ZoneStream::Standing(Standing::Fenced(shown)) = event.what {
+            assert_eq!(shown, reason, "both sides say why");
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn another_store_of_a_zone_is_not_taken() {
+    let mut tasks = JoinSet::new();
+    let (global, _) = Store::new(global().now());
+    let bound = Position { cluster: ClusterId(9), epoch: 1, version: 1 };
+    global.cursors.lock().unwrap().insert("west".to_owned(), bound);
+    let (west, _) = Store::new(zone().now());
+    let node = Node::serve(&global, ANY).await;
+    let mut states = follow(&mut tasks, &west, &[&node], no_reports());
+    let fenced = until_state(&mut states, |s| matches!(s, ClientState::Fenced { .. })).await;
+    assert!(format!("{fenced:?}").contains("the global takes nothing from here"), "{fenced:?}");
+    assert_eq!(copy(&up(), &global.state.borrow()).len(), 0);
+}
+
+#[tokio::test]
+async fn refusals_say_why_to_the_zone() {
+    let mut tasks = JoinSet::new();
+    let mut large = global();
+    (0..4000).for_each(|n| large.policy(&format!("{n}-{}", "x".repeat(200))));
+    let (oversized, _) = Store::new(large.now());
+    let denying = Store { denies: true, ..Arc::into_inner(Store::new(global().now()).0).unwrap() };
+    for (global, expected) in [
+        (oversized, "but a batch holds 1048576"),
+        (Arc::new(denying), "zone west is not let in: it is disabled"),
+    ] {
+        let (west, _) = Store::new(zone().now());
+        let node = Node::serve(&global, ANY).await;
+        let mut states = follow(&mut tasks, &west, &[&node], no_reports());
+        until_state(&mut states, |state| {
+            matches!(state, ClientState::Connecting { last_error: Some(e) } if e.contains(expected))
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn reports_arrive_and_are_bounded() {
+    let mut tasks = JoinSet::new();
+    let (global, _) = Store::new(global().now());
+    let (west, _) = Store::new(zone().now());
+    let node = Node::serve(&global, ANY).await;
+    let (progress, reports) = watch::channel(ZoneReport::default());
+    follow(&mut tasks, &west, &[&node], reports);
+    let laggards = vec![Laggard { name: "dp-1".to_owned(), ..Default::default() }; 40];
+    progress.send_replace(ZoneReport { version: 7, proxies: 3, laggards, ..Default::default() });
+    let mut received = global.reports.subscribe();
+    let seven = |report: &Option<ZoneReport>| report.as_ref().is_some_and(|r| r.version == 7);
+    let report = tokio::time::timeout(PATIENCE, received.wait_for(seven)).await.unwrap();
+    let report = report.unwrap().clone().unwrap();
+    assert_eq!((report.zone.as_str(), report.proxies, report.laggards.len()), ("west", 3, 16));
+}
+
+/// What an unmodified zone of Kuma sends: metadata without Higuma's features.
+fn kuma_call<T>(message: T) -> tonic::Request<T> {
+    let mut call = tonic::Request::new(message);
+    let metadata = call.metadata_mut();
+    metadata.insert("client-id", "west".parse().unwrap());
+    metadata.insert("kds-version", "v3".parse().unwrap());
+    metadata.append("features", "zone-ping-health".parse().unwrap());
+    metadata.append("features", "hash-suffix".parse().unwrap());
+    call
+}
+
+async fn kuma_zone(node: &Node) -> Channel {
+    Channel::from_shared(format!("http://{}", node.address)).unwrap().connect().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_kuma_zone_is_served_its_lists() {
+    let (global, _) = Store::new(global().now());
+    let node = Node::serve(&global, ANY).await;
+    let channel = kuma_zone(&node).await;
+    let mut sync =
+        super::proto::kuma::mesh::v1alpha1::kds_sync_service_client::KdsSyncServiceClient::new(
+            channel,
+        );
+    let (requests, queue) = mpsc::channel::<Request>(16);
+    for type_url in ["Mesh", "TrafficPermission", "MeshTimeout"] {
+        requests.send(messages::subscription(&to_west(), type_url)).await.unwrap();
+    }
+    let answer = sync.global_to_zone_sync(kuma_call(ReceiverStream::new(queue))).await.unwrap();
+    assert!(answer.metadata().get("higuma-resume").is_none(), "{:?}", answer.metadata());
+    let mut responses = answer.into_inner();
+    let mut sizes = HashMap::new();
+    for _ in 0..3 {
+        let response = responses.message().await.unwrap().unwrap();
+        sizes.insert(response.type_url.clone(), response.resources.len());
+        assert_eq!(response.control_plane.as_ref().unwrap().identifier, "global");
+        let ack = messages::ack(&to_west(), &response.type_url, &response.nonce);
+        requests.send(ack).await.unwrap();
+    }
+    let expected = [("Mesh", 1), ("TrafficPermission", 1), ("MeshTimeout", 0)];
+    assert_eq!(sizes, expected.map(|(name, size)| (name.to_owned(), size)).into());
+
+    global.put(Kind::TrafficPermission, "b", Owner::Global, Audience::AllZones);
+    let change = responses.message().await.unwrap().unwrap();
+    assert_eq!((change.type_url.as_str(), change.resources.len()), ("TrafficPermission", 1));
+    assert!(change.resources[0].name.starts_with("b-"), "{}", change.resources[0].name);
+}
+
+#[tokio::test]
+async fn a_kuma_zones_own_resources_are_taken() {
+    let (global, _) = Store::new(global().now());
+    let node = Node::serve(&global, ANY).await;
+    let channel = kuma_zone(&node).await;
+    let mut sync = kuma::kds_sync_service_client::KdsSyncServiceClient::new(channel.clone());
+    let (responses, queue) = mpsc::channel::<Response>(16);
+    let call = kuma_call(ReceiverStream::new(queue));
+    let mut requests = sync.zone_to_global_sync(call).await.unwrap().into_inner();
+    let mut sender = crate::plain::PlainSender::new(up(), zone().now());
+    for _ in up().kinds() {
+        let request = requests.message().await.unwrap().unwrap();
+        assert_eq!(request.node.as_ref().unwrap().id, "west");
+        sender.receive(&request).unwrap();
+    }
+    for response in sender.advance() {
+        responses.send(response).await.unwrap();
+    }
+    global.until("the zone's dataplane", |s| copy(&up(), s) == view(&up(), &zone().now())).await;
+
+    let mut services = kuma::global_kds_service_client::GlobalKdsServiceClient::new(channel);
+    let health = services.health_check(kuma_call(kuma::ZoneHealthCheckRequest {})).await.unwrap();
+    assert!(health.into_inner().interval.unwrap().seconds > 0);
+    let (_keep, queue) = mpsc::channel::<kuma::StatsResponse>(1);
+    let tunnel = services.stream_stats(kuma_call(ReceiverStream::new(queue))).await;
+    assert_eq!(tunnel.unwrap_err().code(), tonic::Code::Unimplemented);
+}

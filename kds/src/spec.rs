@@ -1,0 +1,130 @@
+//! Specs on the wire: canonical JSON here, protobuf messages there.
+//!
+//! The JSON is proto3 JSON of Kuma's message with every object's keys sorted and defaults dropped,
+//! so that equal specs have equal text. Fields that no message of `proto/` has are dropped, never
+//! a reason to refuse. The bytes are Kuma's deterministic encoding: fields by number, maps by key.
+
+use std::sync::OnceLock;
+
+use higuma_model::{Kind, SecretBytes, Spec};
+use prost::Message;
+use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage, MessageDescriptor};
+use prost_types::Any;
+use serde_json::{Number, Value};
+
+use crate::proto::kuma::mesh::v1alpha1 as mesh;
+use crate::proto::kuma::system::v1alpha1 as system;
+
+/// Why a spec is not turned into the other form.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SpecError {
+    #[error("the spec is no {message}: {why}")]
+    Unreadable { message: &'static str, why: String },
+    #[error("a {0} holds {1}")]
+    WrongForm(Kind, &'static str),
+}
+
+/// The full name of the message that a kind's spec is.
+pub fn message_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Mesh => "kuma.mesh.v1alpha1.Mesh",
+        Kind::Secret => "kuma.system.v1alpha1.Secret",
+        Kind::Zone => "kuma.system.v1alpha1.Zone",
+        Kind::ZoneInsight => "kuma.system.v1alpha1.ZoneInsight",
+        Kind::ZoneIngress => "kuma.mesh.v1alpha1.ZoneIngress",
+        Kind::Dataplane => "kuma.mesh.v1alpha1.Dataplane",
+        Kind::DataplaneInsight => "kuma.mesh.v1alpha1.DataplaneInsight",
+        Kind::TrafficPermission => "kuma.mesh.v1alpha1.TrafficPermission",
+        Kind::TrafficRoute => "kuma.mesh.v1alpha1.TrafficRoute",
+    }
+}
+
+/// A spec as `KumaResource.spec`.
+pub fn to_any(kind: Kind, spec: &Spec) -> Result<Any, SpecError> {
+    let value = match (kind, spec) {
+        (Kind::Secret, Spec::Secret(secret)) => {
+            system::Secret { data: Some(secret.bytes.to_vec()) }.encode_to_vec()
+        }
+        (Kind::Secret, Spec::Json(_)) => {
+            return Err(SpecError::WrongForm(kind, "JSON, but only secret bytes travel"));
+        }
+        (_, Spec::Secret(_)) => return Err(SpecError::WrongForm(kind, "secret bytes")),
+        (_, Spec::Json(json)) => sorted_bytes(kind, &message_of_json(kind, json)?)?,
+    };
+    Ok(Any { type_url: format!("type.googleapis.com/{}", message_name(kind)), value })
+}
+
+/// A spec from the bytes of `KumaResource.spec`.
+pub fn from_bytes(kind: Kind, bytes: &[u8]) -> Result<Spec, SpecError> {
+    let unreadable = |why: String| SpecError::Unreadable { message: message_name(kind), why };
+    if kind == Kind::Secret {
+        let secret =
+            system::Secret::decode(bytes).map_err(|error| unreadable(error.to_string()))?;
+        return Ok(Spec::Secret(SecretBytes::plain(&secret.data.unwrap_or_default())));
+    }
+    let message = DynamicMessage::decode(descriptor(kind), bytes)
+        .map_err(|error| unreadable(error.to_string()))?;
+    let mut json = serde_json::to_value(&message).map_err(|error| unreadable(error.to_string()))?;
+    canonical(&mut json);
+    Ok(Spec::Json(json.to_string().into()))
+}
+
+fn message_of_json(kind: Kind, json: &str) -> Result<DynamicMessage, SpecError> {
+    let unreadable = |why: String| SpecError::Unreadable { message: message_name(kind), why };
+    let options = DeserializeOptions::new().deny_unknown_fields(false);
+    let mut reader = serde_json::Deserializer::from_str(json);
+    let message = DynamicMessage::deserialize_with_options(descriptor(kind), &mut reader, &options)
+        .map_err(|error| unreadable(error.to_string()))?;
+    reader.end().map_err(|error| unreadable(error.to_string()))?;
+    Ok(message)
+}
+
+/// A dynamic message has no order of map entries; the generated types have.
+fn sorted_bytes(kind: Kind, message: &DynamicMessage) -> Result<Vec<u8>, SpecError> {
+    fn typed<T: Message + Default>(message: &DynamicMessage) -> Result<Vec<u8>, String> {
+        let typed: T = message.transcode_to().map_err(|error| error.to_string())?;
+        Ok(typed.encode_to_vec())
+    }
+    let bytes = match kind {
+        Kind::Mesh => typed::<mesh::Mesh>(message),
+        Kind::Secret => typed::<system::Secret>(message),
+        Kind::Zone => typed::<system::Zone>(message),
+        Kind::ZoneInsight => typed::<system::ZoneInsight>(message),
+        Kind::ZoneIngress => typed::<mesh::ZoneIngress>(message),
+        Kind::Dataplane => typed::<mesh::Dataplane>(message),
+        Kind::DataplaneInsight => typed::<mesh::DataplaneInsight>(message),
+        Kind::TrafficPermission => typed::<mesh::TrafficPermission>(message),
+        Kind::TrafficRoute => typed::<mesh::TrafficRoute>(message),
+    };
+    bytes.map_err(|why| SpecError::Unreadable { message: message_name(kind), why })
+}
+
+fn descriptor(kind: Kind) -> MessageDescriptor {
+    static POOL: OnceLock<DescriptorPool> = OnceLock::new();
+    let pool = POOL.get_or_init(|| {
+        let files: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kds.fds"));
+        DescriptorPool::decode(files).expect("invariant: build.rs wrote a complete descriptor set")
+    });
+    pool.get_message_by_name(message_name(kind)).expect("invariant: every kind's message is ours")
+}
+
+/// Sorts keys, and writes whole numbers whole, as Kuma does (a `Struct` knows only floats).
+fn canonical(value: &mut Value) {
+    /// Below this every whole float is exact.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    match value {
+        Value::Object(fields) => {
+            fields.sort_keys();
+            fields.values_mut().for_each(canonical);
+        }
+        Value::Array(items) => items.iter_mut().for_each(canonical),
+        Value::Number(number) if number.is_f64() => {
+            let float = number.as_f64().filter(|f| f.fract() == 0.0 && f.abs() < EXACT);
+            #[expect(clippy::cast_possible_truncation, reason = "whole and within 2^53")]
+            if let Some(float) = float {
+                *number = Number::from(float as i64);
+            }
+        }
+        _ => {}
+    }
+}

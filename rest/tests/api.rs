@@ -1,0 +1,211 @@
+//! The API over a real store of one member.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use higuma_model::Place;
+use higuma_rest::{Api, Authority, CaPair, router};
+use higuma_store::{Options, Store, Timers};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+struct Keys;
+
+impl Authority for Keys {
+    fn builtin_ca(&self, mesh: &str, _: &str) -> Result<CaPair, String> {
+        Ok(CaPair { certificate_pem: format!("cert of {mesh}"), key_pem: "key".to_owned() })
+    }
+}
+
+struct Server {
+    _folder: tempfile::TempDir,
+    store: Store,
+    router: axum::Router,
+}
+
+struct Answered {
+    status: StatusCode,
+    etag: Option<String>,
+    version: u64,
+    body: Value,
+}
+
+impl Server {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(Options {
+            folder: folder.path().to_owned(),
+            node: 1,
+            members: BTreeMap::from([(1, "127.0.0.1:1".to_owned())]),
+            listener: None,
+            tls: None,
+            timers: Timers::default(),
+        })
+        .await
+        .unwrap();
+        let api = Api {
+            store: store.clone(),
+            place: Place::Global,
+            authority: Arc::new(Keys),
+            version: "0.0.0-test",
+        };
+        Self { _folder: folder, store, router: router(Arc::new(api)) }
+    }
+
+    async fn send(&self, request: Request<Body>) -> Answered {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let header = |name: &str| {
+            response.headers().get(name).map(|value| value.to_str().unwrap().to_owned())
+        };
+        let (etag, version) = (header("etag"), header("x-higuma-version"));
+        let status = response.status();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        Answered {
+            status,
+            etag,
+            version: version.expect("every answer says a version").parse().unwrap(),
+            body: serde_json::from_slice(&bytes).unwrap(),
+        }
+    }
+
+    async fn call(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answered {
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.send(request.body(Body::from(body.to_owned())).unwrap()).await
+    }
+
+    async fn put(&self, path: &str, body: Value) -> Answered {
+        self.call("PUT", path, &[], &body.to_string()).await
+    }
+
+    async fn get(&self, path: &str) -> Answered {
+        self.call("GET", path, &[], "").await
+    }
+}
+
+fn mesh() -> Value {
+    json!({"type": "Mesh", "name": "default", "mtls": {
+        "enabledBackend": "ca-1", "backends": [{"name": "ca-1", "type": "builtin"}]}})
+}
+
+fn permission(service: &str) -> Value {
+    json!({"type": "TrafficPermission", "name": "p", "mesh": "default",
+        "sources": [{"match": {"kuma.io/service": "web"}}],
+        "destinations": [{"match": {"kuma.io/service": service}}]})
+}
+
+const PERMISSION: &str = "/meshes/default/traffic-permissions/p";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resource_is_created_changed_read_and_deleted() {
+    let server = Server::start().await;
+    let created = server.put("/meshes/default", mesh()).await;
+    assert_eq!((created.status, created.body), (StatusCode::CREATED, json!({})));
+    let created = server.put(PERMISSION, permission("backend")).await;
+    assert_eq!(created.status, StatusCode::CREATED, "{}", created.body);
+    let same = server.put(PERMISSION, permission("backend")).await;
+    assert_eq!((same.status, same.version), (StatusCode::OK, created.version), "no entry at all");
+    assert_eq!(same.etag, created.etag);
+
+    let got = server.get(PERMISSION).await;
+    assert_eq!((got.status, got.etag.clone()), (StatusCode::OK, created.etag.clone()));
+    let expected = permission("backend");
+    for field in ["type", "name", "mesh", "sources", "destinations"] {
+        assert_eq!(got.body[field], expected[field], "{field}");
+    }
+
+    let tag = created.etag.unwrap();
+    let body = permission("billing").to_string();
+    let changed = server.call("PUT", PERMISSION, &[("if-match", &tag)], &body).await;
+    assert_eq!(changed.status, StatusCode::OK, "{}", changed.body);
+    let refused = server.call("PUT", PERMISSION, &[("if-match", &tag)], &body).await;
+    assert_eq!(refused.status, StatusCode::PRECONDITION_FAILED);
+    assert_eq!(server.get(PERMISSION).await.etag, changed.etag, "nothing changed");
+
+    let deleted = server.call("DELETE", PERMISSION, &[], "").await;
+    assert_eq!((deleted.status, deleted.body), (StatusCode::OK, json!({})));
+    let missing = server.call("DELETE", PERMISSION, &[], "").await;
+    assert_eq!(missing.status, StatusCode::NOT_FOUND);
+    assert_eq!(missing.body["title"], "Could not delete a resource");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_input_is_answered_in_kumas_form_and_changes_nothing() {
+    let server = Server::start().await;
+    server.put("/meshes/default", mesh()).await;
+    let before = server.store.snapshot();
+    let large = format!("{{\"name\":\"{}\"}}", "x".repeat(1 << 20));
+    let wrong_name = permission("b").to_string().replace("\"p\"", "\"q\"");
+    let plain = permission("b").to_string();
+    let dataplane = json!({"type": "Dataplane", "name": "d", "mesh": "default"}).to_string();
+    for (what, method, path, body, status, text) in [
+        ("malformed", "PUT", "/meshes/default", "{\"type\":", 400, "not JSON"),
+        ("large", "PUT", "/meshes/default", &large, 413, "larger than 1048576 bytes"),
+        ("name", "PUT", PERMISSION, &wrong_name, 400, "from the URL has to be the same"),
+        (
+            "mesh",
+            "PUT",
+            "/meshes/no/traffic-permissions/p",
+            &plain.replace("default", "no"),
+            404,
+            "Failed to retrieve Mesh",
+        ),
+        ("type", "PUT", "/meshes/default/timeouts/t", &plain, 404, "nothing is served"),
+        ("dataplane", "PUT", "/meshes/default/dataplanes/d", &dataplane, 405, "zone"),
+        ("secret", "GET", "/meshes/default/secrets", "", 405, "kept inside"),
+        ("method", "POST", "/meshes", "", 405, "POST is not served"),
+        ("query", "GET", "/meshes?size=0", "", 400, "from 1 to 1000"),
+        ("unknown page", "GET", "/nothing/at/all/there/x", "", 404, "nothing is served"),
+    ] {
+        let answered = server.call(method, path, &[], body).await;
+        assert_eq!(answered.status.as_u16(), status, "{what}: {}", answered.body);
+        assert!(answered.body.to_string().contains(text), "{what}: {}", answered.body);
+        assert!(answered.body["title"].is_string() && answered.body["detail"].is_string());
+        assert_eq!(answered.body["status"], status, "{what}");
+    }
+    assert_eq!(*server.store.snapshot(), *before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_come_in_pages() {
+    let server = Server::start().await;
+    for n in 0..5 {
+        let name = format!("m{n}");
+        server.put(&format!("/meshes/{name}"), json!({"type": "Mesh", "name": name})).await;
+    }
+    let mut path = "/meshes?size=2&name=m".to_owned();
+    let mut names = Vec::new();
+    loop {
+        let page = server.call("GET", &path, &[("host", "cp:5681")], "").await;
+        assert_eq!((page.status, &page.body["total"]), (StatusCode::OK, &json!(5)));
+        names.extend(page.body["items"].as_array().unwrap().iter().map(|i| i["name"].to_string()));
+        let Some(next) = page.body["next"].as_str() else { break };
+        path = next.strip_prefix("http://cp:5681").unwrap().to_owned();
+    }
+    assert_eq!(names.len(), 5);
+    assert!(names.is_sorted());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_mesh_goes_with_what_it_holds_and_secrets_stay_inside() {
+    let server = Server::start().await;
+    server.put("/meshes/default", mesh()).await;
+    server.put(PERMISSION, permission("backend")).await;
+    assert_eq!(server.store.snapshot().len(), 4, "mesh, permission, the CA's certificate and key");
+    let cluster = server.get("/_cluster").await.body;
+    assert_eq!((&cluster["leader"], &cluster["members"][0]["lag"]), (&json!(1), &json!(0)));
+    assert_eq!(server.call("DELETE", "/meshes/default", &[], "").await.status, StatusCode::OK);
+    assert!(server.store.snapshot().is_empty());
+}
