@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use higuma_kds::batch::Batch;
 use higuma_kds::inbox::{Inbox, InboxError};
-use higuma_model::{Operation, Received};
+use higuma_model::Operation;
 use higuma_store::{Consistency, WriteError};
 
 use crate::zone::Zone;
@@ -15,11 +15,11 @@ pub(crate) struct ZoneInbox(pub(crate) Arc<Zone>);
 #[tonic::async_trait]
 impl Inbox for ZoneInbox {
     async fn apply(&self, batch: Batch) -> Result<(), InboxError> {
-        let Some(position) = batch.position else {
+        let Some((received, refused)) = batch.into_received() else {
             let why = "a global without versions can't be followed in this version";
             return Err(InboxError::Refused(why.to_owned()));
         };
-        for verdict in &batch.refused {
+        for verdict in &refused {
             let (kind, name, reason) = (&verdict.r#type, &verdict.name, &verdict.reason);
             tracing::warn!(
                 kind,
@@ -28,14 +28,8 @@ impl Inbox for ZoneInbox {
                 "the global sent what can't be used; kept as it was"
             );
         }
-        let (upserts, removed) = (batch.upserts.len(), batch.removed.len());
-        let received = Received {
-            zone: None,
-            position,
-            builds_on: batch.from,
-            upserts: batch.upserts,
-            removed: batch.removed,
-        };
+        let (position, builds_on) = (received.position, received.builds_on);
+        let (upserts, removed) = (received.upserts.len(), received.removed.len());
         let written = self.0.write(Vec::new(), vec![Operation::Receive(received)]).await;
         written.map_err(|error| match error {
             WriteError::Refused(_) | WriteError::TooLarge(_) => {
@@ -49,7 +43,7 @@ impl Inbox for ZoneInbox {
             cluster = %position.cluster,
             epoch = format!("{:016x}", position.epoch),
             version = position.version,
-            from = batch.from,
+            from = builds_on,
             upserts,
             removed,
             "followed the global"

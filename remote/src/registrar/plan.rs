@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use higuma_model::spec::{AvailableService, DataplaneInsight, DiscoverySubscription, ZoneIngress};
 use higuma_model::{
-    Admission, Check, Draft, Key, Kind, Operation, Place, RequestId, Resource, Snapshot, Timestamp,
-    rfc3339,
+    Admission, Check, Draft, Key, Kind, KindSpec, Operation, Place, RequestId, Resource, Snapshot,
+    Timestamp, rfc3339,
 };
 use higuma_xds::available_services;
+use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::live::{LiveProxies, LiveProxy};
@@ -45,46 +46,49 @@ pub(crate) fn plan(
     absences: &mut Absences,
     moment: &Moment<'_>,
 ) -> Plan {
-    let mut plan = Plan::default();
+    let snapshot = &*view.snapshot;
+    let mut planner = Planner { place, snapshot, moment, plan: Plan::default() };
     let services = available_services(&view.index);
     for (key, proxy) in live.iter().filter(|(_, proxy)| !proxy.leaving) {
         absences.remove(key);
         match key.kind() {
-            Kind::ZoneIngress => plan.register_ingress(place, &view.snapshot, proxy, &services),
-            _ => plan.register(place, &view.snapshot, key, proxy, moment),
+            Kind::ZoneIngress => planner.register_ingress(proxy, &services),
+            _ => planner.register(key, proxy),
         }
     }
     let owner = place.owner();
-    let proxies = [Kind::Dataplane, Kind::ZoneIngress].map(|kind| view.snapshot.of_kind(kind));
+    let proxies = [Kind::Dataplane, Kind::ZoneIngress].map(|kind| snapshot.of_kind(kind));
     let own = proxies.into_iter().flatten().filter(|resource| resource.owner == owner);
     let registered: Vec<Key> = own.map(|resource| resource.key.clone()).collect();
     absences.retain(|key, _| registered.contains(key));
     for key in registered {
         match live.get(&key) {
-            Some(proxy) if proxy.leaving => plan.delete(&view.snapshot, &key),
+            Some(proxy) if proxy.leaving => planner.delete(&key),
             Some(_) => {}
-            None => plan.absent(place, &view.snapshot, &key, absences, moment),
+            None => planner.absent(&key, absences),
         }
     }
-    plan
+    planner.plan
 }
 
-impl Plan {
-    fn register(
-        &mut self,
-        place: &Place,
-        snapshot: &Snapshot,
-        key: &Key,
-        proxy: &LiveProxy,
-        moment: &Moment<'_>,
-    ) {
-        let id = RequestId { at: moment.time, random: 0 };
-        let admission = Admission { snapshot, place, id, now: moment.time, strict: false };
+/// A plan in the making.
+struct Planner<'a> {
+    place: &'a Place,
+    snapshot: &'a Snapshot,
+    moment: &'a Moment<'a>,
+    plan: Plan,
+}
+
+impl Planner<'_> {
+    fn register(&mut self, key: &Key, proxy: &LiveProxy) {
+        let (snapshot, place, now) = (self.snapshot, self.place, self.moment.time);
+        let id = RequestId { at: now, random: 0 };
+        let admission = Admission { snapshot, place, id, now, strict: false };
         match admission.register((*proxy.document).clone()) {
             Ok(admitted) => {
                 if let Some(transaction) = admitted.transaction {
-                    self.checks.extend(transaction.checks);
-                    self.operations.extend(transaction.operations);
+                    self.plan.checks.extend(transaction.checks);
+                    self.plan.operations.extend(transaction.operations);
                 }
             }
             Err(why) => {
@@ -94,43 +98,30 @@ impl Plan {
         }
         let subscription = DiscoverySubscription {
             id: format!("{:016x}", proxy.stream),
-            control_plane_instance_id: moment.instance.to_owned(),
+            control_plane_instance_id: self.moment.instance.to_owned(),
             connect_time: Some(rfc3339(proxy.connected)),
             ..DiscoverySubscription::default()
         };
         let insight = DataplaneInsight { subscriptions: vec![subscription], mtls: None };
-        self.put(snapshot, place.draft(key.mesh(), key.name(), &insight));
+        self.put(key.mesh(), key.name(), &insight);
     }
 
     /// An ingress, with what other zones reach through it.
-    fn register_ingress(
-        &mut self,
-        place: &Place,
-        snapshot: &Snapshot,
-        proxy: &LiveProxy,
-        services: &[AvailableService],
-    ) {
+    fn register_ingress(&mut self, proxy: &LiveProxy, services: &[AvailableService]) {
         let spec = serde_json::Value::Object(proxy.document.spec.clone());
-        let spec = serde_json::from_value::<ZoneIngress>(spec);
-        match spec {
+        match serde_json::from_value::<ZoneIngress>(spec) {
             Ok(mut ingress) => {
-                ingress.zone = place.zone().map_or_else(String::new, |zone| zone.to_string());
+                ingress.zone = self.place.zone().map_or_else(String::new, |zone| zone.to_string());
                 ingress.available_services = services.to_vec();
-                self.put(snapshot, place.draft("", &proxy.document.name, &ingress));
+                self.put("", &proxy.document.name, &ingress);
             }
             Err(why) => tracing::warn!(name = proxy.document.name, %why, "unreadable ingress"),
         }
     }
 
     /// A proxy without a stream: offline at once if the stream was seen, then deleted.
-    fn absent(
-        &mut self,
-        place: &Place,
-        snapshot: &Snapshot,
-        key: &Key,
-        absences: &mut Absences,
-        moment: &Moment<'_>,
-    ) {
+    fn absent(&mut self, key: &Key, absences: &mut Absences) {
+        let (snapshot, moment) = (self.snapshot, self.moment);
         let insight = snapshot.get(&insight_key(key));
         if key.kind() == Kind::Dataplane && insight.is_none() {
             // Written by an operator, not by a stream: it stays.
@@ -139,39 +130,34 @@ impl Plan {
         let since = *absences.entry(key.clone()).or_insert(moment.now);
         let due = (since + DELETE_AFTER).max(moment.settled_at);
         if moment.now >= due {
-            return self.delete(snapshot, key);
+            return self.delete(key);
         }
-        self.wake(due);
-        if let Some(insight) = insight
-            && let Some(closed) = closed(insight, moment)
-        {
-            self.put(snapshot, place.draft(key.mesh(), key.name(), &closed));
+        let earlier = self.plan.wake_at.unwrap_or(due);
+        self.plan.wake_at = Some(earlier.min(due));
+        if let Some(closed) = insight.and_then(|insight| closed(insight, moment)) {
+            self.put(key.mesh(), key.name(), &closed);
         }
     }
 
-    fn delete(&mut self, snapshot: &Snapshot, key: &Key) {
+    fn delete(&mut self, key: &Key) {
         let insight = insight_key(key);
-        self.operations.push(Operation::Delete(key.clone()));
-        if snapshot.get(&insight).is_some() {
-            self.operations.push(Operation::Delete(insight));
+        self.plan.operations.push(Operation::Delete(key.clone()));
+        if self.snapshot.get(&insight).is_some() {
+            self.plan.operations.push(Operation::Delete(insight));
         }
     }
 
     /// Puts a resource unless it is there already.
-    fn put(&mut self, snapshot: &Snapshot, draft: Result<Draft, Vec<higuma_model::Violation>>) {
-        match draft {
-            Ok(draft) if !stored(snapshot.get(&draft.key).map(AsRef::as_ref), &draft) => {
-                self.operations.push(Operation::Put(draft));
+    fn put<T: KindSpec + Serialize>(&mut self, mesh: &str, name: &str, spec: &T) {
+        match self.place.draft(mesh, name, spec) {
+            Ok(draft) if !stored(self.snapshot.get(&draft.key).map(AsRef::as_ref), &draft) => {
+                self.plan.operations.push(Operation::Put(draft));
             }
             Ok(_) => {}
             Err(violations) => {
                 tracing::error!(?violations, "the zone made a resource that is not valid");
             }
         }
-    }
-
-    fn wake(&mut self, at: Instant) {
-        self.wake_at = Some(self.wake_at.map_or(at, |earlier| earlier.min(at)));
     }
 }
 
