@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use higuma_model::spec::SERVICE_TAG;
-use higuma_model::{Document, Violation};
+use higuma_model::{Document, Rejection, Violation};
 use higuma_rest::{ApiError, Doing};
 use higuma_serve::axum::Router;
 use higuma_serve::axum::extract::rejection::JsonRejection;
@@ -64,7 +64,13 @@ async fn answer(
     };
     let text = value.to_string();
     let document = Document::parse(value).map_err(|wrong| ApiError::invalid(Doing::Put, wrong))?;
-    admissible(&zone, &document).map_err(|why| ApiError::rejected(Doing::Put, why))?;
+    admissible(&zone, &document).map_err(|why| match why {
+        // The proxy waits for its mesh, told by this title.
+        Rejection::MeshNotFound(_) => {
+            ApiError::new(StatusCode::NOT_FOUND, "Mesh not found", why.to_string())
+        }
+        why => ApiError::rejected(Doing::Put, why),
+    })?;
     let key = document.key();
     if zone.live.is_taken(&key, &asked.instance) {
         let detail = crate::live::Taken(key).to_string();
