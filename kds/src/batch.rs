@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use higuma_model::{ClusterId, Key, Resource, Snapshot};
+use higuma_model::{ClusterId, Key, Received, Resource, Snapshot};
 
 use crate::proto::higuma;
 pub use crate::proto::higuma::Verdict;
@@ -42,6 +42,17 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// The operation that writes it, and what was refused; none from a Kuma peer.
+    pub fn into_received(self) -> Option<(Received, Vec<Verdict>)> {
+        let zone = match self.direction {
+            Direction::ToZone(_) => None,
+            Direction::ToGlobal(zone) => Some(zone),
+        };
+        let (position, builds_on) = (self.position?, self.from);
+        let (upserts, removed) = (self.upserts, self.removed);
+        Some((Received { zone, position, builds_on, upserts, removed }, self.refused))
+    }
+
     /// The zone at the other end, or at this one.
     pub fn zone(&self) -> &Arc<str> {
         self.direction.zone()

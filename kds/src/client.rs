@@ -28,6 +28,10 @@ use dial::{Backoff, Dialer};
 /// How long a fenced zone waits before it asks again: what fenced it needs an operator.
 const FENCED_PAUSE: Duration = Duration::from_secs(30);
 
+/// A node that has not brought this zone up to date in this time lags, or has lost its cluster:
+/// another one is tried. A batch of 1 MiB takes far less.
+const SYNC_PATIENCE: Duration = Duration::from_secs(5);
+
 /// What a zone's end needs.
 pub struct Client {
     pub zone: Arc<str>,
@@ -136,6 +140,7 @@ impl Session {
     /// Both streams and the reports, until the first of them ends.
     async fn follow(&mut self, dialer: &Dialer) -> Result<std::convert::Infallible, Ended> {
         let channel: Channel = dialer.connect().await?;
+        let stalled = stalled(self.state.subscribe());
         let (accepted, mut acceptance) = watch::channel(false);
         let down = down::run(
             down::Zone {
@@ -160,9 +165,20 @@ impl Session {
         tokio::select! {
             ended = down => ended,
             ended = up => ended,
+            ended = stalled => Err(ended),
             never = reports => Ok(never),
         }
     }
+}
+
+/// Ends where this connection does not bring the zone up to date in time.
+async fn stalled(mut states: watch::Receiver<ClientState>) -> Ended {
+    let synced = states.wait_for(|state| matches!(state, ClientState::Synced { .. }));
+    if tokio::time::timeout(SYNC_PATIENCE, synced).await.is_ok() {
+        return futures::future::pending().await;
+    }
+    let seconds = SYNC_PATIENCE.as_secs();
+    Ended::Broken(format!("it did not bring this zone up to date within {seconds} s"))
 }
 
 fn sync_service(channel: Channel) -> KdsSyncServiceClient<Channel> {

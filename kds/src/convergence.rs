@@ -123,13 +123,20 @@ impl World {
         world
     }
 
+    fn durable(&self) -> Option<Position> {
+        match &self.direction {
+            Direction::ToZone(_) => self.local.upstream(),
+            Direction::ToGlobal(zone) => self.local.cursor(zone),
+        }
+    }
+
     fn state(&self) -> Arc<Snapshot> {
         self.history.states[self.nodes[self.node]].clone()
     }
 
     fn reopen(&mut self, node: usize, restarted: bool) {
         self.node = node;
-        let durable = self.local.upstream();
+        let durable = self.durable();
         let position = if restarted { durable } else { self.receiver.position().or(durable) };
         self.sender = Sender::new(self.direction.clone(), self.state(), position);
         self.receiver = Receiver::new(self.direction.clone(), position, None);
@@ -180,12 +187,12 @@ impl World {
         let Some(response) = self.responses.pop_front() else { return };
         for action in self.receiver.receive(response, &self.local).unwrap() {
             match action {
-                Action::Reply(request) => self.requests.push_back(request),
+                Action::Reply(request) => self.requests.push_back(*request),
                 Action::Accepted => {}
                 Action::Moved(position) => self.check(position),
                 Action::Apply(batch) => {
                     assert_eq!(batch.refused, [], "nothing here is refused");
-                    let before = self.local.upstream();
+                    let before = self.durable();
                     self.local = write(&self.local, &batch);
                     let position = batch.position.unwrap();
                     assert!(before.is_none_or(|b| b.version < position.version), "goes back");

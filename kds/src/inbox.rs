@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::Standing;
-use crate::batch::{Batch, Position, Verdict};
+use crate::batch::{Batch, Verdict};
 use crate::hello::Hello;
 pub use crate::proto::higuma::kds::v1::{Laggard, ZoneReport};
 
@@ -23,7 +23,8 @@ pub enum InboxError {
 #[tonic::async_trait]
 pub trait Inbox: Send + Sync + 'static {
     /// Writes a batch durably, in one transaction with its position. A batch whose position is
-    /// not above the stored one is a replay and changes nothing.
+    /// not above the stored one is a replay and changes nothing. The call is dropped where the
+    /// stream ends meanwhile; the batch may still be written, and comes again if it was not.
     async fn apply(&self, batch: Batch) -> Result<(), InboxError>;
 
     /// Waits until this node has everything that its cluster had committed when this was called,
@@ -38,9 +39,6 @@ pub trait Zones: Inbox {
     /// Lets a zone in, or says why not. Called for every stream before anything is sent. Of the
     /// upward stream `hello.position` is where the zone's own store stands; it names that store.
     async fn admit(&self, flow: Flow, hello: &Hello) -> Result<(), Denied>;
-
-    /// How far the zone's own resources are written here.
-    async fn cursor(&self, zone: &str) -> Result<Option<Position>, InboxError>;
 
     /// Something happened to a stream. Called from the stream's task: it must not block.
     fn observe(&self, event: ZoneEvent);

@@ -4,7 +4,7 @@
 //! and on it what Higuma adds: batches that become visible at once, resume from a version, fencing.
 //! The cores ([`Sender`], [`Receiver`] and their plain forms for Kuma's own control planes) do no
 //! IO; [`server`] and [`client`] drive them over tonic. Nothing here writes a store: batches go to
-//! an [`Inbox`](batch::Inbox).
+//! an [`Inbox`](inbox::Inbox).
 //!
 //! ```text
 //! Snapshot ──Sender──► responses ══ gRPC ══► Receiver ──Batch──► Inbox (one transaction)
@@ -36,10 +36,10 @@ pub use receiver::{Action, Fence, ReceiveError, Receiver};
 pub use sender::{SendError, Sender, Standing};
 pub use server::{KEEPALIVE, KEEPALIVE_TIMEOUT, MAX_MESSAGE_BYTES, server, tuned};
 
+/// The messages of `proto/`: Kuma's packages and Higuma's.
 #[expect(
     unused_qualifications,
-    clippy::use_self,
-    clippy::doc_markdown,
+    clippy::too_many_lines,
     reason = "generated from proto/ by build.rs"
 )]
 pub mod proto {

@@ -1,8 +1,9 @@
 //! Both ends over real connections on loopback.
 
+mod store;
+
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Arc;
 
 use higuma_model::{Audience, ClusterId, Kind, Owner, Snapshot};
 use tokio::net::TcpListener;
@@ -10,104 +11,22 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Channel;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Identity, ServerTlsConfig};
 
-use crate::batch::{Batch, Position};
-use crate::inbox::{
-    Denied, Flow, Inbox, InboxError, Laggard, ZoneEvent, ZoneReport, ZoneStream, Zones,
-};
+use crate::batch::Position;
+use crate::inbox::{Flow, Laggard, ZoneReport, ZoneStream};
 use crate::messages::{self, Request, Response};
 use crate::proto::kuma::mesh::v1alpha1 as kuma;
-use crate::testing::{CLUSTER, History, copy, to_west, view, write};
+use crate::testing::{CLUSTER, History, copy, to_west, view};
 use crate::wire::Direction;
-use crate::{Client, ClientState, Hello, Standing, client, server, tuned};
+use crate::{Client, ClientState, Standing, client, server, tuned};
+use store::{PATIENCE, Store};
 
 const ANY: &str = "127.0.0.1:0";
 const ZONE_STORE: ClusterId = ClusterId(0xfee1);
 
-/// Far longer than anything here takes on a busy machine; a failure shows the last state.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 fn up() -> Direction {
     Direction::ToGlobal("west".into())
-}
-
-/// A control plane's store: enough of one for batches.
-struct Store {
-    state: watch::Sender<Arc<Snapshot>>,
-    cursors: Mutex<HashMap<String, Position>>,
-    events: mpsc::UnboundedSender<ZoneEvent>,
-    reports: watch::Sender<Option<ZoneReport>>,
-    denies: bool,
-}
-
-impl Store {
-    fn new(state: Arc<Snapshot>) -> (Arc<Self>, mpsc::UnboundedReceiver<ZoneEvent>) {
-        let (events, happened) = mpsc::unbounded_channel();
-        let store = Self {
-            state: watch::channel(state).0,
-            cursors: Mutex::default(),
-            events,
-            reports: watch::channel(None).0,
-            denies: false,
-        };
-        (Arc::new(store), happened)
-    }
-
-    fn put(&self, kind: Kind, name: &str, owner: Owner, audience: Audience) {
-        self.state.send_modify(|state| {
-            let mut history = History::continuing(state.clone());
-            history.put(kind, name, owner, audience);
-            *state = history.now();
-        });
-    }
-
-    fn contents(&self) -> Vec<Arc<higuma_model::Resource>> {
-        self.state.borrow().iter().cloned().collect()
-    }
-
-    async fn until(&self, what: &str, done: impl Fn(&Snapshot) -> bool) {
-        let mut states = self.state.subscribe();
-        let waited = tokio::time::timeout(PATIENCE, states.wait_for(|state| done(state)));
-        assert!(waited.await.is_ok(), "{what}: {:?}", self.contents());
-    }
-}
-
-#[tonic::async_trait]
-impl Inbox for Store {
-    async fn apply(&self, batch: Batch) -> Result<(), InboxError> {
-        if let (Direction::ToGlobal(zone), Some(position)) = (&batch.direction, batch.position) {
-            self.cursors.lock().unwrap().insert(zone.to_string(), position);
-        }
-        self.state.send_modify(|state| *state = Arc::new(write(state, &batch)));
-        Ok(())
-    }
-
-    async fn proof(&self) -> Option<u64> {
-        Some(self.state.borrow().version())
-    }
-}
-
-#[tonic::async_trait]
-impl Zones for Store {
-    async fn admit(&self, _: Flow, hello: &Hello) -> Result<(), Denied> {
-        if self.denies {
-            return Err(Denied { zone: hello.zone.clone(), why: "it is disabled".to_owned() });
-        }
-        Ok(())
-    }
-
-    async fn cursor(&self, zone: &str) -> Result<Option<Position>, InboxError> {
-        Ok(self.cursors.lock().unwrap().get(zone).copied())
-    }
-
-    fn observe(&self, event: ZoneEvent) {
-        self.events.send(event).ok();
-    }
-
-    fn report(&self, report: ZoneReport) {
-        self.reports.send_replace(Some(report));
-    }
 }
 
 /// A node of the global, and how to stop it.
@@ -140,13 +59,57 @@ impl Node {
     }
 }
 
+#[tokio::test]
+async fn zones_verify_the_global_by_its_ca() {
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (cert, key) = (issued.cert.pem(), issued.signing_key.serialize_pem());
+    let (global, _) = Store::new(global().now());
+    let listener = TcpListener::bind(ANY).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let routes = server(global.state.subscribe(), global.clone(), CancellationToken::new());
+    let tls = ServerTlsConfig::new().identity(Identity::from_pem(&cert, key));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let mut server = tuned(tonic::transport::Server::builder()).tls_config(tls).unwrap();
+        let incoming = TcpListenerStream::new(listener);
+        server.add_routes(routes).serve_with_incoming(incoming).await.unwrap();
+    });
+    let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    for (ca, trusted) in [(cert, true), (other.cert.pem(), false)] {
+        let (west, _) = Store::new(zone().now());
+        let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca));
+        let (mut states, running) = client(Client {
+            globals: vec![format!("grpcs://localhost:{port}")],
+            tls: Some(tls),
+            ..client_of(&west, &[], no_reports())
+        })
+        .unwrap();
+        tasks.spawn(running);
+        until_state(&mut states, |state| match state {
+            ClientState::Synced { .. } => trusted,
+            ClientState::Connecting { last_error: Some(error) } => {
+                !trusted && error.contains("certificate")
+            }
+            _ => false,
+        })
+        .await;
+    }
+}
+
 fn follow(
     tasks: &mut JoinSet<()>,
     zone: &Arc<Store>,
     nodes: &[&Node],
     reports: watch::Receiver<ZoneReport>,
 ) -> watch::Receiver<ClientState> {
-    let (states, running) = client(Client {
+    let (states, running) = client(client_of(zone, nodes, reports)).unwrap();
+    tasks.spawn(running);
+    states
+}
+
+fn client_of(zone: &Arc<Store>, nodes: &[&Node], reports: watch::Receiver<ZoneReport>) -> Client {
+    Client {
         zone: "west".into(),
         globals: nodes.iter().map(|node| node.address.clone()).collect(),
         tls: None,
@@ -155,10 +118,7 @@ fn follow(
         inbox: zone.clone(),
         reports,
         stop: CancellationToken::new(),
-    })
-    .unwrap();
-    tasks.spawn(running);
-    states
+    }
 }
 
 fn no_reports() -> watch::Receiver<ZoneReport> {
@@ -270,9 +230,12 @@ async fn a_zone_of_another_cluster_fences_and_sends_nothing_up() {
 #[tokio::test]
 async fn another_store_of_a_zone_is_not_taken() {
     let mut tasks = JoinSet::new();
-    let (global, _) = Store::new(global().now());
-    let bound = Position { cluster: ClusterId(9), epoch: 1, version: 1 };
-    global.cursors.lock().unwrap().insert("west".to_owned(), bound);
+    let mut bound = global();
+    bound.change(|state| {
+        let other = Position { cluster: ClusterId(9), epoch: 1, version: 1 };
+        state.set_cursor("west".into(), other, state.version() + 1);
+    });
+    let (global, _) = Store::new(bound.now());
     let (west, _) = Store::new(zone().now());
     let node = Node::serve(&global, ANY).await;
     let mut states = follow(&mut tasks, &west, &[&node], no_reports());
@@ -300,6 +263,36 @@ async fn refusals_say_why_to_the_zone() {
         })
         .await;
     }
+}
+
+/// A follower that is cut off from its cluster lags behind a zone, and cannot prove anything.
+#[tokio::test]
+async fn a_zone_leaves_a_node_that_lags() {
+    let mut history = global();
+    let behind = Arc::into_inner(Store::new(history.now()).0).unwrap();
+    let behind = Arc::new(Store { proves: false, ..behind });
+    history.policy("b");
+    let mut zone = zone();
+    zone.change(|state| {
+        state.set_upstream(crate::batch::position_of(&history.now()), state.version() + 1);
+    });
+    let (west, _) = Store::new(zone.now());
+    history.policy("c");
+    let (current, _) = Store::new(history.now());
+    let (lagging, leading) = (Node::serve(&behind, ANY).await, Node::serve(&current, ANY).await);
+
+    let mut tasks = JoinSet::new();
+    let mut alone = follow(&mut tasks, &west, &[&lagging], no_reports());
+    until_state(&mut alone, |state| {
+        let text = "did not bring this zone up to date";
+        matches!(state, ClientState::Connecting { last_error: Some(e) } if e.contains(text))
+    })
+    .await;
+    assert_eq!(*west.state.borrow(), zone.now(), "nothing went back");
+    tasks.shutdown().await;
+    let mut both = follow(&mut tasks, &west, &[&lagging, &leading], no_reports());
+    let newest = ClientState::Synced { version: history.now().version() };
+    until_state(&mut both, |state| *state == newest).await;
 }
 
 #[tokio::test]

@@ -131,7 +131,15 @@ pub struct PlainReceiver {
     direction: Direction,
     /// Kinds of which this stream has seen the list.
     listed: Vec<Kind>,
-    pending: Option<(Request, Vec<Verdict>)>,
+    pending: Option<Pending>,
+}
+
+/// A response whose batch is being written.
+#[derive(Debug)]
+struct Pending {
+    type_url: String,
+    nonce: String,
+    refused: Vec<Verdict>,
 }
 
 impl PlainReceiver {
@@ -151,18 +159,19 @@ impl PlainReceiver {
         let kind = response.type_url.parse::<Kind>().ok();
         let first = kind.is_some_and(|kind| !self.listed.contains(&kind));
         self.listed.extend(kind.filter(|_| first));
-        let ack = messages::ack(&self.direction, &response.type_url, &response.nonce);
+        let (type_url, nonce) = (response.type_url.clone(), response.nonce.clone());
         let mut staged = Staged::default();
         staged.add_within(response, MAX_RESPONSE_BYTES)?;
         let Judged { upserts, removed, refused } = staged.judge(&self.direction, local, first);
-        self.pending = Some((ack, refused.clone()));
+        self.pending = Some(Pending { type_url, nonce, refused: refused.clone() });
         let direction = self.direction.clone();
         Ok(Batch { direction, position: None, from: None, upserts, removed, refused })
     }
 
     /// The batch that was handed on is durable: what to answer.
     pub fn applied(&mut self) -> Option<Request> {
-        let (ack, refused) = self.pending.take()?;
+        let Pending { type_url, nonce, refused } = self.pending.take()?;
+        let ack = messages::ack(&self.direction, &type_url, &nonce);
         if refused.is_empty() {
             return Some(ack);
         }

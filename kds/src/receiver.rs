@@ -47,7 +47,7 @@ struct Pending {
 /// What is to be done next, in order.
 #[derive(Debug, PartialEq)]
 pub enum Action {
-    Reply(Request),
+    Reply(Box<Request>),
     /// To be written in one transaction; then [`Receiver::applied`].
     Apply(Batch),
     /// The sender's history is the one followed here, and the stream goes on.
@@ -56,6 +56,12 @@ pub enum Action {
     Moved(Position),
     /// The stream is of no use until the cause is mended. The reply before it tells the sender.
     Fenced(Fence),
+}
+
+impl Action {
+    fn reply(request: Request) -> Self {
+        Self::Reply(Box::new(request))
+    }
 }
 
 /// The sender broke the protocol, or its stream lost something. Reopening is safe.
@@ -101,7 +107,7 @@ impl Receiver {
         if response.type_url != Commit::TYPE {
             let ack = messages::ack(&self.direction, &response.type_url, &response.nonce);
             self.staged.add(response)?;
-            return Ok(vec![Action::Reply(ack)]);
+            return Ok(vec![Action::reply(ack)]);
         }
         let unreadable = ReceiveError::Protocol("it sent a commit that cannot be read");
         let commit = messages::commit_of(&response).ok_or_else(|| unreadable.clone())?;
@@ -147,10 +153,10 @@ impl Receiver {
         self.staged = Staged::default();
         let mut actions = vec![Action::Accepted];
         if course == Course::Inventory {
-            actions.extend(inventory(&self.direction, local).into_iter().map(Action::Reply));
+            actions.extend(inventory(&self.direction, local).into_iter().map(Action::reply));
         }
         let ack = messages::ack(&self.direction, Commit::TYPE, &nonce);
-        actions.push(Action::Reply(ack));
+        actions.push(Action::reply(ack));
         Ok(actions)
     }
 
@@ -171,10 +177,11 @@ impl Receiver {
             return Err(ReceiveError::Protocol("its batch does not build on what is here"));
         }
         let judged = staged.judge(&self.direction, local, opened.course == Course::List);
-        if opened.course == Course::Inventory {
-            if let Some(fence) = fence::mass_removal(&self.direction, &judged.removed, local) {
-                return Ok(self.fence(fence, &nonce));
-            }
+        let lost = (opened.course == Course::Inventory)
+            .then(|| fence::mass_removal(&self.direction, &judged.removed, local))
+            .flatten();
+        if let Some(fence) = lost {
+            return Ok(self.fence(fence, &nonce));
         }
         self.opened = Some(Opened { course: Course::Resume, ..opened });
         let Judged { upserts, removed, refused } = judged;
@@ -199,7 +206,7 @@ impl Receiver {
         }
         self.position = Some(at);
         let ack = messages::ack(&self.direction, Commit::TYPE, nonce);
-        Ok(vec![Action::Moved(at), Action::Reply(ack)])
+        Ok(vec![Action::Moved(at), Action::reply(ack)])
     }
 
     fn same_history(&self, at: Position) -> Result<Opened, ReceiveError> {
@@ -211,7 +218,7 @@ impl Receiver {
         self.opened = None;
         let ack = messages::ack(&self.direction, Commit::TYPE, nonce);
         let nack = messages::nack(ack, FENCED, fence.to_string(), &[]);
-        vec![Action::Reply(nack), Action::Fenced(fence)]
+        vec![Action::reply(nack), Action::Fenced(fence)]
     }
 }
 

@@ -23,6 +23,9 @@ use crate::proto::higuma::commit::{Course, Step};
 use crate::wire::Direction;
 use contents::{Contents, Inventory};
 
+/// Characters kept of why a receiver fenced: Higuma's own reasons are shorter.
+const MAX_FENCE_CHARS: usize = 1000;
+
 /// See the module.
 #[derive(Debug)]
 pub struct Sender {
@@ -195,18 +198,16 @@ impl Sender {
 
     /// The answer to a Commit; one to an older nonce says nothing new.
     fn answered(&mut self, request: &Request) -> Result<(), SendError> {
-        let expected = match &self.phase {
-            Phase::Opening { nonce, .. } | Phase::InFlight { nonce, .. } => nonce,
-            _ => return Ok(()),
+        let (Phase::Opening { nonce, .. } | Phase::InFlight { nonce, .. }) = &self.phase else {
+            return Ok(());
         };
-        if request.response_nonce != *expected {
+        if request.response_nonce != *nonce {
             return Ok(());
         }
-        if let Some(error) = &request.error_detail {
-            if error.code == FENCED {
-                self.phase = Phase::Fenced { reason: error.message.chars().take(1000).collect() };
-                return Ok(());
-            }
+        if let Some(error) = request.error_detail.as_ref().filter(|error| error.code == FENCED) {
+            let reason = error.message.chars().take(MAX_FENCE_CHARS).collect();
+            self.phase = Phase::Fenced { reason };
+            return Ok(());
         }
         match std::mem::replace(&mut self.phase, Phase::Deciding) {
             Phase::Opening { course, inventory, .. } => self.opened(course, inventory),
@@ -271,7 +272,7 @@ impl Sender {
     }
 
     fn batch(&mut self, from: u64, contents: Contents) -> Result<Vec<Response>, SendError> {
-        let entries = contents.entries();
+        let (entries, bytes) = (contents.entries(), contents.bytes);
         let mut responses = Vec::new();
         for (kind, (resources, removed_resources)) in contents.by_kind {
             let nonce = self.nonce();
@@ -281,7 +282,8 @@ impl Sender {
                 ..messages::response(&self.direction, kind.name(), nonce)
             });
         }
-        let bytes = responses.iter().map(Message::encoded_len).sum();
+        let encoded: usize = responses.iter().map(Message::encoded_len).sum();
+        let bytes = bytes.max(encoded);
         if bytes > MAX_BATCH_BYTES {
             let version = self.snapshot.version();
             return Err(SendError::TooLarge { version, bytes, entries });

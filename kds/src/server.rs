@@ -33,8 +33,8 @@ pub const MAX_MESSAGE_BYTES: usize = 10 << 20;
 
 /// How often either end asks whether the other lives, and how long it waits for the answer: a
 /// dead node is noticed in at most their sum.
-pub const KEEPALIVE: Duration = Duration::from_secs(5);
-pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+pub const KEEPALIVE: Duration = Duration::from_secs(2);
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The global's end.
 #[derive(Clone)]
@@ -94,7 +94,7 @@ impl KdsSyncService for Global {
         request: tonic::Request<Streaming<messages::Response>>,
     ) -> Result<Response<Self::ZoneToGlobalSyncStream>, Status> {
         let hello = self.admitted(Flow::ToGlobal, &request).await?;
-        let cursor = self.zones.cursor(&hello.zone).await.map_err(|error| unwritten(&error))?;
+        let cursor = self.snapshots.borrow().cursor(&hello.zone);
         let commits = hello.commits;
         let presence = self.presence(hello.clone(), Flow::ToGlobal);
         let stream = up::stream(self.clone(), hello, cursor, presence, request.into_inner());

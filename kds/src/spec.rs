@@ -1,16 +1,16 @@
 //! Specs on the wire: canonical JSON here, protobuf messages there.
 //!
-//! The JSON is proto3 JSON of Kuma's message with every object's keys sorted and defaults dropped,
-//! so that equal specs have equal text. Fields that no message of `proto/` has are dropped, never
-//! a reason to refuse. The bytes are Kuma's deterministic encoding: fields by number, maps by key.
+//! The JSON is `model`'s canonical form, so that equal specs have equal text at both ends. Fields
+//! that no message of `proto/` has are dropped, never a reason to refuse. The bytes are Kuma's
+//! deterministic encoding: fields by number, maps by key.
 
 use std::sync::OnceLock;
 
-use higuma_model::{Kind, SecretBytes, Spec};
+use higuma_model::{Kind, SecretBytes, Source, Spec, canonicalise};
 use prost::Message;
 use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage, MessageDescriptor};
 use prost_types::Any;
-use serde_json::{Number, Value};
+use serde_json::Value;
 
 use crate::proto::kuma::mesh::v1alpha1 as mesh;
 use crate::proto::kuma::system::v1alpha1 as system;
@@ -64,9 +64,22 @@ pub fn from_bytes(kind: Kind, bytes: &[u8]) -> Result<Spec, SpecError> {
     }
     let message = DynamicMessage::decode(descriptor(kind), bytes)
         .map_err(|error| unreadable(error.to_string()))?;
-    let mut json = serde_json::to_value(&message).map_err(|error| unreadable(error.to_string()))?;
-    canonical(&mut json);
-    Ok(Spec::Json(json.to_string().into()))
+    let json = serde_json::to_value(&message).map_err(|error| unreadable(error.to_string()))?;
+    canonical(kind, json)
+}
+
+/// A spec that came from a peer, in the form that is stored: a peer's fields that this version has
+/// no use for are kept, what is of a wrong form is refused.
+pub(crate) fn canonical(kind: Kind, spec: Value) -> Result<Spec, SpecError> {
+    let unreadable = |why: String| SpecError::Unreadable { message: message_name(kind), why };
+    let Value::Object(fields) = spec else {
+        return Err(unreadable("it is no object".to_owned()));
+    };
+    let read = canonicalise(kind, &fields, Source::Peer).map_err(|violations| {
+        let named = violations.iter().map(|v| format!("{} {}", v.field, v.reason));
+        unreadable(named.collect::<Vec<_>>().join("; "))
+    })?;
+    Ok(Spec::Json(read.spec.to_string().into()))
 }
 
 fn message_of_json(kind: Kind, json: &str) -> Result<DynamicMessage, SpecError> {
@@ -106,25 +119,4 @@ fn descriptor(kind: Kind) -> MessageDescriptor {
         DescriptorPool::decode(files).expect("invariant: build.rs wrote a complete descriptor set")
     });
     pool.get_message_by_name(message_name(kind)).expect("invariant: every kind's message is ours")
-}
-
-/// Sorts keys, and writes whole numbers whole, as Kuma does (a `Struct` knows only floats).
-fn canonical(value: &mut Value) {
-    /// Below this every whole float is exact.
-    const EXACT: f64 = 9_007_199_254_740_992.0;
-    match value {
-        Value::Object(fields) => {
-            fields.sort_keys();
-            fields.values_mut().for_each(canonical);
-        }
-        Value::Array(items) => items.iter_mut().for_each(canonical),
-        Value::Number(number) if number.is_f64() => {
-            let float = number.as_f64().filter(|f| f.fract() == 0.0 && f.abs() < EXACT);
-            #[expect(clippy::cast_possible_truncation, reason = "whole and within 2^53")]
-            if let Some(float) = float {
-                *number = Number::from(float as i64);
-            }
-        }
-        _ => {}
-    }
 }

@@ -159,8 +159,10 @@ pub(crate) fn write(local: &Snapshot, batch: &Batch) -> Snapshot {
     for key in &batch.removed {
         state.remove(key, at);
     }
-    if let Some(position) = batch.position {
-        state.set_upstream(position, at);
+    match (&batch.direction, batch.position) {
+        (_, None) => {}
+        (Direction::ToZone(_), Some(position)) => state.set_upstream(position, at),
+        (Direction::ToGlobal(zone), Some(position)) => state.set_cursor(zone.clone(), position, at),
     }
     state
 }

@@ -1,1 +1,25 @@
-//! Higuma: remote.
+//! The zone control plane: follows the global, owns the zone's proxies, and brings every Envoy of
+//! the zone what it runs. It serves from its own disk before it connects to anything.
+//!
+//! ```text
+//! global ══KDS══► inbox ──► Store ──► view (index) ──► stream per Envoy ══ADS══► Envoy
+//!                             ▲                              │ opened, closed
+//!                             └──────── registrar ◄── live ◄─┘
+//! ```
+
+mod ads;
+mod bootstrap;
+mod credential;
+mod flags;
+mod inbox;
+mod live;
+mod progress;
+mod registrar;
+mod run;
+mod stream;
+mod view;
+mod write;
+mod zone;
+
+pub use flags::RunArgs;
+pub use run::run;

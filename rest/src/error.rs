@@ -13,7 +13,7 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
 /// An error as its caller sees it.
 #[derive(Debug)]
-pub(crate) struct ApiError {
+pub struct ApiError {
     status: StatusCode,
     title: String,
     detail: String,
@@ -22,7 +22,7 @@ pub(crate) struct ApiError {
 
 /// What was being done, as Kuma titles its errors.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Doing {
+pub enum Doing {
     Put,
     Delete,
     Get,
@@ -41,15 +41,13 @@ impl Doing {
 }
 
 impl ApiError {
-    pub(crate) fn new(
-        status: StatusCode,
-        title: impl Into<String>,
-        detail: impl Into<String>,
-    ) -> Self {
+    /// An error with a title for programs and a detail for people.
+    pub fn new(status: StatusCode, title: impl Into<String>, detail: impl Into<String>) -> Self {
         Self { status, title: title.into(), detail: detail.into(), violations: Vec::new() }
     }
 
-    pub(crate) fn bad_request(detail: impl Into<String>) -> Self {
+    /// A request that can't be read.
+    pub fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "Bad Request", detail)
     }
 
@@ -63,13 +61,15 @@ impl ApiError {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed", detail)
     }
 
-    pub(crate) fn invalid(doing: Doing, violations: Vec<Violation>) -> Self {
+    /// A resource, or a query, with everything that is wrong in it.
+    pub fn invalid(doing: Doing, violations: Vec<Violation>) -> Self {
         let mut error = Self::new(StatusCode::BAD_REQUEST, doing.title(), "Resource is not valid");
         error.violations = violations;
         error
     }
 
-    pub(crate) fn rejected(doing: Doing, rejection: Rejection) -> Self {
+    /// What admission refused.
+    pub fn rejected(doing: Doing, rejection: Rejection) -> Self {
         let title = doing.title();
         match rejection {
             Rejection::Invalid(violations) => Self::invalid(doing, violations),

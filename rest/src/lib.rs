@@ -14,3 +14,4 @@ mod read;
 mod write;
 
 pub use api::{Api, Authority, CaPair, router};
+pub use error::{ApiError, Doing};

@@ -61,7 +61,7 @@ pub(super) async fn run(
         let actions = receiver.receive(response, &local);
         for action in actions.map_err(|error| Ended::Broken(error.to_string()))? {
             match action {
-                Action::Reply(request) => queued(&requests, request).await?,
+                Action::Reply(request) => queued(&requests, *request).await?,
                 Action::Accepted => {
                     zone.state.send_if_modified(syncing);
                     zone.accepted.send_replace(true);

@@ -173,7 +173,7 @@ fn one_bad_resource_costs_itself() {
     link.settle().unwrap();
     let [verdict] = link.sender.verdicts() else { panic!("{:?}", link.sender.verdicts()) };
     assert_eq!((verdict.r#type.as_str(), verdict.name.as_str()), ("Mesh", "default"));
-    assert!(verdict.reason.contains("vault"), "{verdict:?}");
+    assert!(verdict.reason.contains("mtls.backends[0].type"), "{verdict:?}");
     let mesh = key(Kind::Mesh, "default");
     assert_eq!(link.local.get(&mesh), zone.get(&mesh), "the last accepted value stays");
     assert_eq!(link.local.len(), zone.len() + 1, "the rest applied");
@@ -264,6 +264,14 @@ fn a_sender_that_breaks_the_protocol_is_told_off() {
     ] {
         let error = send(&mut opened(), commit).unwrap_err();
         assert!(matches!(error, ReceiveError::Protocol(_)), "{why}: {error}");
+    }
+    for course in [Course::Resume, Course::Inventory, Course::None] {
+        let mut opening = Commit::at(older, Step::Opening);
+        opening.course = course.into();
+        let mut receiver = Receiver::new(to_west(), Some(at), None);
+        assert!(send(&mut receiver, opening.clone()).is_err(), "{course:?} from behind");
+        let mut receiver = Receiver::new(to_west(), None, None);
+        assert!(send(&mut receiver, opening).is_err(), "{course:?} that nobody asked for");
     }
     let mut receiver = Receiver::new(to_west(), Some(at), None);
     assert!(send(&mut receiver, batch(at.version + 1, at.version, 0)).is_err(), "not opened");

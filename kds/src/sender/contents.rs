@@ -7,10 +7,16 @@ use higuma_model::{Changes, Kind, Owner, Resource, Snapshot};
 
 use crate::wire::{self, Direction, entry_name};
 
+/// Bytes that an entry costs in a log beside its text: field tags, versions, times, owner.
+const ENTRY_BYTES: usize = 128;
+
 /// Entries and names of removed ones, by kind.
 #[derive(Debug, Default)]
 pub(super) struct Contents {
     pub(super) by_kind: BTreeMap<Kind, (Vec<Entry>, Vec<String>)>,
+    /// What the batch costs in the receiver's log. Its specs are JSON there, which is longer than
+    /// what is sent.
+    pub(super) bytes: usize,
 }
 
 /// Versions by entry name of what the receiver has, by kind. Bounded by the size of a message.
@@ -47,13 +53,17 @@ impl Contents {
 
     fn put(&mut self, direction: &Direction, resource: &Resource) {
         match wire::encode(direction, resource) {
-            Ok(entry) => self.by_kind.entry(resource.key.kind()).or_default().0.push(entry),
+            Ok(entry) => {
+                self.bytes += resource.size() + ENTRY_BYTES;
+                self.by_kind.entry(resource.key.kind()).or_default().0.push(entry);
+            }
             // Costs this resource only; admission lets none such in.
             Err(error) => tracing::error!(key = %resource.key, %error, "resource cannot be sent"),
         }
     }
 
     fn remove(&mut self, kind: Kind, name: String) {
+        self.bytes += name.len() + ENTRY_BYTES;
         self.by_kind.entry(kind).or_default().1.push(name);
     }
 }

@@ -89,7 +89,7 @@ impl Up {
             End::Higuma(receiver) => {
                 for action in receiver.receive(response, &local)? {
                     match action {
-                        Action::Reply(request) => self.out.push_back(request),
+                        Action::Reply(request) => self.out.push_back(*request),
                         Action::Apply(batch) => {
                             write(&self.global, batch).await?;
                             self.out.extend(receiver.applied());

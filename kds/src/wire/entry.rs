@@ -84,7 +84,7 @@ pub fn decode(
     let bytes = kuma.spec.map(|spec| spec.value).unwrap_or_default();
     let mut spec = spec::from_bytes(kind, &bytes).map_err(|error| error.to_string())?;
     if let (Direction::ToGlobal(zone), Spec::Json(json)) = (direction, &spec) {
-        spec = Spec::Json(in_zone(kind, json, zone)?.into());
+        spec = in_zone(kind, json, zone)?;
     }
     let status = match (direction, kuma.status) {
         (Direction::ToGlobal(_), Some(status)) => {
@@ -146,21 +146,20 @@ fn owner(
 }
 
 /// What a zone sends is of that zone, whatever it says (Kuma's mapping at the global).
-fn in_zone(kind: Kind, json: &str, zone: &str) -> Result<String, String> {
-    let mut spec: Value = serde_json::from_str(json).map_err(|error| error.to_string())?;
+fn in_zone(kind: Kind, json: &str, zone: &str) -> Result<Spec, String> {
+    let mut fields: Value = serde_json::from_str(json).map_err(|error| error.to_string())?;
     match kind {
         Kind::ZoneIngress => {
-            spec["zone"] = zone.into();
-            spec.sort_all_objects();
-            restamp_each(spec.pointer_mut("/availableServices"), zone);
+            fields["zone"] = zone.into();
+            restamp_each(fields.pointer_mut("/availableServices"), zone);
         }
         Kind::Dataplane => {
-            restamp_each(spec.pointer_mut("/networking/inbound"), zone);
-            restamp(spec.pointer_mut("/networking/gateway"), zone);
+            restamp_each(fields.pointer_mut("/networking/inbound"), zone);
+            restamp(fields.pointer_mut("/networking/gateway"), zone);
         }
         _ => {}
     }
-    Ok(spec.to_string())
+    spec::canonical(kind, fields).map_err(|error| error.to_string())
 }
 
 fn restamp_each(list: Option<&mut Value>, zone: &str) {

@@ -46,8 +46,6 @@ pub struct Index {
     versions: Versions,
     meshes: OrdMap<Arc<str>, MeshIndex>,
     ingresses: OrdMap<Key, Arc<Ingress>>,
-    /// Zones that the operator switched off, by the key of the Zone.
-    disabled: OrdMap<Key, Arc<str>>,
     /// What single resources got wrong, whoever asks.
     faults: OrdMap<Key, Arc<[Problem]>>,
 }
@@ -81,7 +79,6 @@ impl Index {
             versions: Versions::default(),
             meshes: OrdMap::new(),
             ingresses: OrdMap::new(),
-            disabled: OrdMap::new(),
             faults: OrdMap::new(),
         };
         let delta = Delta { upserts: snapshot.iter().cloned().collect(), removed: Vec::new() };

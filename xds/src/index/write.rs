@@ -6,7 +6,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use higuma_model::spec::{Dataplane, Mesh, SERVICE_TAG, Tags, TrafficPermission, TrafficRoute};
-use higuma_model::spec::{ZONE_TAG, Zone, ZoneIngress};
+use higuma_model::spec::{ZONE_TAG, ZoneIngress};
 use higuma_model::{Delta, Key, Kind, KindSpec, Owner, Resource};
 
 use super::matching::Policy;
@@ -70,14 +70,6 @@ impl Index {
                 self.offer(&ingress, stale);
                 self.ingresses.insert(key, ingress);
             }
-            Kind::Zone => {
-                let enabled = decode::<Zone>(resource)?.enabled.unwrap_or(true);
-                let zone = Arc::<str>::from(resource.display_name());
-                if !enabled {
-                    self.disabled.insert(key, zone.clone());
-                    self.offers_of(&zone, stale);
-                }
-            }
             _ => {}
         }
         Ok(())
@@ -124,11 +116,6 @@ impl Index {
                     self.withdraw(&ingress, stale);
                 }
             }
-            Kind::Zone => {
-                if let Some(zone) = self.disabled.remove(key) {
-                    self.offers_of(&zone, stale);
-                }
-            }
             _ => {}
         }
         if self.meshes.get(&mesh).is_some_and(MeshIndex::is_empty) {
@@ -172,7 +159,7 @@ impl Index {
     /// Adds what another zone offers through an ingress.
     fn offer(&mut self, ingress: &Ingress, stale: &mut Stale) {
         let zone = ingress.zone.clone();
-        if zone == self.zone || self.disabled.values().any(|disabled| *disabled == zone) {
+        if zone == self.zone {
             return;
         }
         let (address, port) = match advertised(ingress) {
@@ -210,16 +197,6 @@ impl Index {
                 });
             }
             stale.services.insert((mesh, service));
-        }
-    }
-
-    /// Offers all of a zone again, after it was switched off or on.
-    fn offers_of(&mut self, zone: &str, stale: &mut Stale) {
-        let of_zone: Vec<Arc<Ingress>> =
-            self.ingresses.values().filter(|ingress| *ingress.zone == *zone).cloned().collect();
-        for ingress in of_zone {
-            self.withdraw(&ingress, stale);
-            self.offer(&ingress, stale);
         }
     }
 

@@ -14,7 +14,7 @@ const HCM: &str = "type.googleapis.com/envoy.extensions.filters.network.http_con
 const ROUTER: &str = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router";
 
 /// Envoy 1.40.0, where the set-up script puts it or `HIGUMA_ENVOY` says.
-fn envoy() -> PathBuf {
+pub(crate) fn envoy() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let path = std::env::var_os("HIGUMA_ENVOY")
         .map_or_else(|| root.join(".tools/envoy-1.40.0/envoy"), PathBuf::from);

@@ -1,6 +1,8 @@
 //! Black-box tests of the generators: golden files, and the real Envoy's opinion of them.
 
 #[cfg(test)]
+mod ads;
+#[cfg(test)]
 mod cases;
 #[cfg(test)]
 mod envoy;
@@ -10,3 +12,5 @@ mod goldens;
 mod invariants;
 #[cfg(test)]
 mod reflect;
+#[cfg(test)]
+mod traffic;
