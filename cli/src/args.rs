@@ -47,6 +47,21 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: GlobalCommand,
     },
+    /// The control plane of a zone
+    Remote {
+        #[command(subcommand)]
+        command: RemoteCommand,
+    },
+    /// The Envoy beside a workload
+    Dp {
+        #[command(subcommand)]
+        command: DpCommand,
+    },
+    /// The Envoy through which other zones come in
+    Ingress {
+        #[command(subcommand)]
+        command: IngressCommand,
+    },
     /// A whole system on this machine, to try things with
     Lab(lab::LabArgs),
     /// A small HTTP service that calls others, for the lab
@@ -57,6 +72,27 @@ pub(crate) enum Command {
 pub(crate) enum GlobalCommand {
     /// Run one node of the global control plane
     Run(Box<higuma_global::RunArgs>),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RemoteCommand {
+    /// Run the control plane of one zone
+    Run(Box<higuma_remote::RunArgs>),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DpCommand {
+    /// Run one Envoy beside a workload
+    Run(Box<higuma_dp::RunArgs>),
+    /// What `run` starts Envoy through, so that it ends with its parent
+    #[command(hide = true)]
+    ExecEnvoy(higuma_dp::ExecEnvoyArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum IngressCommand {
+    /// Run the ingress of a zone
+    Run(Box<higuma_ingress::RunArgs>),
 }
 
 /// Which servers, and how long to wait for them.

@@ -18,7 +18,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use crate::args::Arguments;
+use crate::args::{Arguments, Command, DpCommand};
 use crate::failure::{Exit, Failure};
 
 fn main() -> ExitCode {
@@ -37,6 +37,10 @@ fn main() -> ExitCode {
 fn start(arguments: Arguments) -> Result<(), Failure> {
     if let lab::Session::Become(argv) = lab::session(&arguments.command) {
         return Err(lab::become_leader(argv));
+    }
+    if let Command::Dp { command: DpCommand::ExecEnvoy(args) } = &arguments.command {
+        // Before any thread is started: this process becomes Envoy.
+        return run::exec_envoy(args);
     }
     higuma_serve::install_crypto_provider();
     if run::is_process(&arguments.command) {

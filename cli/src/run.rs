@@ -1,6 +1,6 @@
 //! Dispatch: which crate does what the command line says.
 
-use crate::args::{Command, GlobalCommand};
+use crate::args::{Command, DpCommand, GlobalCommand, IngressCommand, RemoteCommand};
 use crate::failure::Failure;
 use crate::{demo_app, lab, verbs};
 
@@ -16,11 +16,34 @@ pub(crate) async fn run(command: Command) -> Result<(), Failure> {
         Command::Global { command: GlobalCommand::Run(args) } => {
             Ok(higuma_global::run(*args).await?)
         }
+        Command::Remote { command: RemoteCommand::Run(args) } => {
+            Ok(higuma_remote::run(*args).await?)
+        }
+        Command::Dp { command: DpCommand::Run(args) } => Ok(higuma_dp::run(*args).await?),
+        Command::Dp { command: DpCommand::ExecEnvoy(args) } => exec_envoy(&args),
+        Command::Ingress { command: IngressCommand::Run(args) } => {
+            Ok(higuma_ingress::run(*args).await?)
+        }
         Command::DemoApp(args) => Ok(demo_app::run(args).await?),
     }
 }
 
 /// Processes log what they do; verbs print their result.
 pub(crate) fn is_process(command: &Command) -> bool {
-    matches!(command, Command::Global { .. } | Command::DemoApp(_))
+    matches!(
+        command,
+        Command::Global { .. }
+            | Command::Remote { .. }
+            | Command::Dp { .. }
+            | Command::Ingress { .. }
+            | Command::DemoApp(_)
+    )
+}
+
+/// Becomes Envoy; returns only when that fails.
+pub(crate) fn exec_envoy(args: &higuma_dp::ExecEnvoyArgs) -> Result<(), Failure> {
+    match higuma_dp::exec_envoy(args) {
+        Ok(never) => match never {},
+        Err(error) => Err(error.into()),
+    }
 }

@@ -10,7 +10,8 @@ use tracing_subscriber::EnvFilter;
 
 /// The environment variable that holds the filter.
 pub const FILTER_VARIABLE: &str = "HIGUMA_LOG";
-const DEFAULT_FILTER: &str = "info";
+/// openraft tells every vote and heartbeat; what operators need of it, the store says itself.
+const DEFAULT_FILTER: &str = "info,openraft=warn";
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
