@@ -300,7 +300,7 @@ mod tests {
         let command = Arguments::command();
         command.clone().debug_assert();
         for verb in command.get_subcommands() {
-            let group = matches!(verb.get_name(), "global");
+            let group = matches!(verb.get_name(), "global" | "remote" | "dp" | "ingress");
             let examples = verb.get_after_help().is_some_and(|t| t.to_string().contains("Example"));
             assert!(group || examples, "`higuma {} --help` has no examples", verb.get_name());
         }

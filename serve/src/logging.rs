@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn filters_and_formats_are_validated() {
-        assert_eq!(filter("").expect("empty").to_string(), "info");
+        assert_eq!(filter("").expect("empty").to_string(), "openraft=warn,info");
         assert!(filter("higuma_store=debug,info").is_ok());
         let error = filter("higuma_store=loud").expect_err("no such level").to_string();
         assert!(
