@@ -21,6 +21,7 @@ pub mod spec;
 pub mod testing;
 mod transaction;
 mod validate;
+pub mod vip;
 mod violation;
 
 pub use admission::{
