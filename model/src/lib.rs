@@ -21,8 +21,8 @@ pub mod spec;
 pub mod testing;
 mod transaction;
 mod validate;
-pub mod vip;
 mod violation;
+pub mod vip;
 
 pub use admission::{
     Admission, Admitted, MAX_RESOURCE_BYTES, Need, Place, Precondition, Rejection,

@@ -101,7 +101,8 @@ pub fn key(hostname: &str) -> Key {
 fn services(resource: &Resource) -> Vec<String> {
     if resource.key.kind() == Kind::Dataplane {
         let dataplane = resource.decode::<Dataplane>();
-        return dataplane.map_or_else(|_| Vec::new(), |d| d.services().map(str::to_owned).collect());
+        return dataplane
+            .map_or_else(|_| Vec::new(), |d| d.services().map(str::to_owned).collect());
     }
     let available = resource.decode::<ZoneIngress>().map(|ingress| ingress.available_services);
     let available = available.unwrap_or_default().into_iter();

@@ -92,7 +92,8 @@ fn a_taken_address_is_passed_over_for_the_next() {
     };
     let state = testing::snapshot([resource("other.mesh", *first)]);
     let moved = allocate(&state, [name.clone()]);
-    let at = (0..ADDRESSES).find(|at| address((fnv1a(name.bytes()) + at) % ADDRESSES) == moved[0].1);
+    let at =
+        (0..ADDRESSES).find(|at| address((fnv1a(name.bytes()) + at) % ADDRESSES) == moved[0].1);
     assert_eq!(at, Some(1), "{first} {moved:?}");
 }
 
