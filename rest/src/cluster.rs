@@ -27,14 +27,13 @@ pub(crate) async fn cluster(State(api): Shared) -> Answer {
     let members: Vec<Value> =
         cluster.members.iter().map(|member| described(&cluster, member, ahead)).collect();
     let snapshot = api.store.snapshot();
-    let epoch = snapshot.epochs().next_back().map(|epoch| format!("{:016x}", epoch.nonce));
     let body = json!({
         "clusterId": cluster.id.to_string(),
         "node": cluster.node,
         "leader": cluster.leader,
         "term": cluster.term,
         "version": snapshot.version(),
-        "epoch": epoch,
+        "epoch": format!("{:016x}", api.store.own_state().epoch),
         "members": members,
     });
     answer(&api, body)

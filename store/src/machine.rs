@@ -234,3 +234,6 @@ fn only_owner(resource: &Resource, writer: &Owner) -> Result<(), Refusal> {
     }
     Err(Refusal::Foreign { key: resource.key.clone(), owner: resource.owner.clone() })
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,9 @@
 //! that was seen.
 
 mod address;
+mod envoy;
 mod wait;
 
 pub use address::{free_addr, loopback};
+pub use envoy::{FakeEnvoy, Resources};
 pub use wait::{poll_until, wait_for};

@@ -1,0 +1,230 @@
+//! A zone's control plane whose global is gone: it serves what is on its disk.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use higuma_model::testing::{mesh, secret, traffic_permission};
+use higuma_model::{
+    ClusterId, Operation, Owner, Received, RequestId, Timestamp, Transaction, Upstream,
+    ca_certificate_key, ca_private_key_key,
+};
+use higuma_remote::RunArgs;
+use higuma_serve::flags::TlsFlags;
+use higuma_serve::pki::{Authority, Subject, write_certificate, write_key};
+use higuma_store::{Options, Store, Timers};
+use higuma_testkit::{FakeEnvoy, free_addr, poll_until, wait_for};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tonic::transport::{Certificate, ClientTlsConfig};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+struct Zone {
+    folder: tempfile::TempDir,
+    address: SocketAddr,
+    rest: SocketAddr,
+    ca_pem: String,
+    tls: TlsFlags,
+    running: JoinSet<anyhow::Result<()>>,
+}
+
+/// Writes what a global had sent before it was lost.
+async fn fill(folder: &Path) {
+    let store = Store::open(Options {
+        folder: folder.to_owned(),
+        node: 1,
+        members: BTreeMap::from([(1, "127.0.0.1:1".to_owned())]),
+        listener: None,
+        tls: None,
+        timers: Timers::default(),
+    })
+    .await
+    .unwrap();
+    let ca = Authority::generate("default", DAY).unwrap();
+    let (certificate, key) =
+        (ca_certificate_key("default", "ca-1"), ca_private_key_key("default", "ca-1"));
+    let pem = ca.certificate_pem().as_bytes();
+    let upserts = vec![
+        mesh("default").mtls("ca-1").resource(Owner::Global, 3),
+        secret("default", certificate.name(), pem, Owner::Global, 3),
+        secret("default", key.name(), ca.key_pem().as_bytes(), Owner::Global, 3),
+        traffic_permission("all")
+            .source(&[("kuma.io/service", "*")])
+            .destination(&[("kuma.io/service", "*")])
+            .resource(Owner::Global, 4),
+    ];
+    let position = Upstream { cluster: ClusterId(5), epoch: 1, version: 4 };
+    let received = Received { zone: None, position, builds_on: None, upserts, removed: vec![] };
+    let transaction = Transaction {
+        id: RequestId { at: Timestamp(1), random: 1 },
+        at: Timestamp(1),
+        writer: Owner::zone("east"),
+        demands: vec![],
+        checks: vec![],
+        operations: vec![Operation::Receive(received)],
+    };
+    let written = async || store.write(&transaction).await;
+    poll_until("the zone's state is written", PATIENCE, written, Result::is_ok)
+        .await
+        .unwrap()
+        .unwrap();
+    store.shutdown().await;
+}
+
+fn tls(folder: &Path, ip: IpAddr) -> (TlsFlags, String) {
+    let ca = Authority::generate("lab", DAY).unwrap();
+    let subject = Subject { common_name: "east".into(), ips: vec![ip], ..Subject::default() };
+    let issued = ca.issue(&subject, DAY).unwrap();
+    let path = |name: &str| -> PathBuf { folder.join(name) };
+    write_certificate(&path("ca.pem"), ca.certificate_pem()).unwrap();
+    write_certificate(&path("cert.pem"), &issued.certificate_pem).unwrap();
+    write_key(&path("key.pem"), &issued.key_pem).unwrap();
+    let flags = TlsFlags {
+        tls_ca: Some(path("ca.pem")),
+        tls_cert: Some(path("cert.pem")),
+        tls_key: Some(path("key.pem")),
+    };
+    (flags, ca.certificate_pem().to_owned())
+}
+
+impl Zone {
+    async fn start() -> Self {
+        higuma_serve::install_crypto_provider();
+        let folder = tempfile::tempdir().unwrap();
+        fill(&folder.path().join("data")).await;
+        let address = free_addr();
+        let (tls, ca_pem) = tls(folder.path(), address.ip());
+        let running = JoinSet::new();
+        let mut zone = Self { folder, address, rest: free_addr(), ca_pem, tls, running };
+        let args = zone.args();
+        zone.running.spawn(higuma_remote::run(args));
+        zone
+    }
+
+    fn args(&self) -> RunArgs {
+        RunArgs {
+            zone: "east".to_owned(),
+            data_dir: self.folder.path().join("data"),
+            // Nobody listens there.
+            global: vec![format!("{}:9", self.address.ip())],
+            bind: self.address.ip(),
+            proxy_port: self.address.port(),
+            rest_port: self.rest.port(),
+            diagnostics_port: free_addr().port(),
+            tls: self.tls.clone(),
+        }
+    }
+
+    async fn connect(&self, instance: &str, document: &Value) -> anyhow::Result<FakeEnvoy> {
+        let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&self.ca_pem));
+        let metadata = [
+            ("dataplane.resource", document.to_string()),
+            ("higuma.instance", instance.to_owned()),
+        ];
+        let url = format!("https://{}", self.address);
+        let connect = async || FakeEnvoy::connect(&url, tls.clone(), &metadata).await;
+        poll_until("a stream", PATIENCE, connect, Result::is_ok)
+            .await
+            .map_err(anyhow::Error::msg)?
+    }
+
+    async fn rest(&self, path: &str) -> Value {
+        let url = format!("http://{}{path}", self.rest);
+        reqwest::get(url).await.unwrap().json().await.unwrap()
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        let ca = reqwest::Certificate::from_pem(self.ca_pem.as_bytes()).unwrap();
+        let client = reqwest::Client::builder().tls_certs_only([ca]).build().unwrap();
+        let url = format!("https://{}{path}", self.address);
+        let answer = client.post(url).json(body).send().await.unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap())
+    }
+
+    /// Names of the zone's Dataplanes, and whether their insights say online.
+    async fn dataplanes(&self) -> Vec<String> {
+        let list = self.rest("/meshes/default/dataplanes").await;
+        let items = list["items"].as_array().unwrap();
+        items.iter().map(|item| item["name"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+fn web() -> Value {
+    json!({"type": "Dataplane", "mesh": "default", "name": "web-1", "networking": {
+        "address": "127.0.0.1",
+        "inbound": [{"port": 18080, "servicePort": 18081,
+            "tags": {"kuma.io/service": "web", "kuma.io/protocol": "http"}}]}})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_remote_serves_its_last_state_before_it_connects_to_anything() {
+    let zone = Zone::start().await;
+    let mut envoy = zone.connect("a", &web()).await.unwrap();
+    let has = |kind: &'static str| {
+        move |all: &higuma_testkit::Resources| all.get(kind).is_some_and(|held| !held.is_empty())
+    };
+    for kind in ["listener", "cluster", "routeconfiguration"] {
+        wait_for(&mut envoy.resources, kind, PATIENCE, has(kind)).await.unwrap();
+    }
+    assert_eq!(zone.dataplanes().await, ["web-1"], "the stream's proxy is registered");
+    let item = zone.rest("/meshes/default/dataplanes/web-1").await;
+    let tags = &item["networking"]["inbound"][0]["tags"];
+    assert_eq!(tags["kuma.io/zone"], "east", "the zone is stamped");
+
+    let mut other = zone.connect("b", &web()).await.unwrap();
+    let refused = other.ended().await.to_string();
+    assert!(refused.contains("held by another running proxy"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_leaves_is_out_of_the_mesh_when_it_is_told_so() {
+    let zone = Zone::start().await;
+    let mut envoy = zone.connect("a", &web()).await.unwrap();
+    let any = |all: &higuma_testkit::Resources| all.contains_key("listener");
+    wait_for(&mut envoy.resources, "its listeners", PATIENCE, any).await.unwrap();
+    let asked = json!({"instance": "b", "dataplane": web(), "adminAddress": "127.0.0.1",
+        "adminPort": 9901, "controlPlanes": [zone.address.to_string()]});
+    let (status, body) = zone.post("/bootstrap", &asked).await;
+    assert_eq!((status, &body["title"]), (409, &json!("Conflict")), "{body}");
+
+    let stranger = json!({"mesh": "default", "name": "web-1", "instance": "b"});
+    assert_eq!(zone.post("/leave", &stranger).await.0, 404);
+    let leave = json!({"mesh": "default", "name": "web-1", "instance": "a"});
+    let (status, body) = zone.post("/leave", &leave).await;
+    assert_eq!((status, body), (200, json!({"confirmed": true})));
+    assert_eq!(zone.dataplanes().await, [] as [&str; 0]);
+    let kept = envoy.resources.borrow().get("listener").is_some_and(|held| !held.is_empty());
+    assert!(kept, "it keeps what it runs until it drains");
+    drop(envoy);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bootstrap_is_for_a_proxy_of_a_known_mesh() {
+    let zone = Zone::start().await;
+    drop(zone.connect("a", &web()).await);
+    let ask = |document: Value| {
+        json!({"instance": "z", "dataplane": document, "adminAddress": "127.0.0.1",
+            "adminPort": 9901, "controlPlanes": [zone.address.to_string()]})
+    };
+    let mut document = web();
+    document["name"] = json!("web-2");
+    let (status, body) = zone.post("/bootstrap", &ask(document.clone())).await;
+    assert_eq!(
+        (status, &body["admin"]["address"]["socketAddress"]["portValue"]),
+        (200, &json!(9901))
+    );
+    document["mesh"] = json!("other");
+    let (status, body) = zone.post("/bootstrap", &ask(document.clone())).await;
+    assert_eq!((status, &body["title"]), (404, &json!("Mesh not found")), "{body}");
+    document["mesh"] = json!("default");
+    document["networking"] = json!({});
+    let (status, body) = zone.post("/bootstrap", &ask(document)).await;
+    assert_eq!(status, 400, "{body}");
+    assert!(!body["invalid_parameters"].as_array().unwrap().is_empty(), "{body}");
+    let (status, body) = zone.post("/bootstrap", &json!({"x": 1})).await;
+    assert_eq!((status, &body["title"]), (400, &json!("Bad Request")), "{body}");
+}
