@@ -189,21 +189,20 @@ impl Receiver {
         Ok(vec![Action::Apply(Batch {
             direction: self.direction.clone(),
             position: Some(at),
-            from: self.position.map(|position| position.version.min(self.written(local))),
+            from: self.written(local),
             upserts,
             removed,
             refused,
         })])
     }
 
-    /// What the state says of where this end stands. Marks lead further without being written:
-    /// nothing between the two is for this end, so that a batch on a mark builds on this, too.
-    fn written(&self, local: &Snapshot) -> u64 {
+    /// The version that is written here: marks move the position, and are not logged.
+    fn written(&self, local: &Snapshot) -> Option<u64> {
         let written = match &self.direction {
             Direction::ToZone(_) => local.upstream(),
             Direction::ToGlobal(zone) => local.cursor(zone),
         };
-        written.map_or(0, |position| position.version)
+        written.map(|position| position.version)
     }
 
     fn mark(&mut self, at: Position, nonce: &str) -> Result<Vec<Action>, ReceiveError> {

@@ -149,16 +149,9 @@ pub(crate) fn copy(direction: &Direction, state: &Snapshot) -> BTreeMap<Key, u64
     synced.map(|resource| (resource.key.clone(), resource.version)).collect()
 }
 
-/// Writes a batch as a store does: all of it at one version, with the position, and only on what
-/// it builds on.
+/// Writes a batch as a store does: all of it at one version, with the position.
 pub(crate) fn write(local: &Snapshot, batch: &Batch) -> Snapshot {
     let mut state = local.clone();
-    let stands = match &batch.direction {
-        Direction::ToZone(_) => state.upstream(),
-        Direction::ToGlobal(zone) => state.cursor(zone),
-    };
-    let have = stands.map_or(0, |position| position.version);
-    assert!(batch.from.is_none_or(|from| from <= have), "{batch:?} does not build on {have}");
     let at = state.version() + 1;
     for resource in &batch.upserts {
         state.put(Arc::new(Resource { modified_at: at, ..resource.clone() }));
@@ -166,6 +159,12 @@ pub(crate) fn write(local: &Snapshot, batch: &Batch) -> Snapshot {
     for key in &batch.removed {
         state.remove(key, at);
     }
+    let written = match &batch.direction {
+        Direction::ToZone(_) => local.upstream(),
+        Direction::ToGlobal(zone) => local.cursor(zone),
+    };
+    let stands = written.map_or(0, |position| position.version);
+    assert!(batch.from.unwrap_or(0) <= stands, "it builds on {:?}, {stands} is here", batch.from);
     match (&batch.direction, batch.position) {
         (_, None) => {}
         (Direction::ToZone(_), Some(position)) => state.set_upstream(position, at),

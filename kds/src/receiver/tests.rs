@@ -97,26 +97,6 @@ fn a_resumed_zone_gets_the_difference_and_deletions_by_name() {
 }
 
 #[test]
-fn a_batch_after_a_mark_builds_on_what_is_written() {
-    let mut global = global();
-    let mut link = Link::open(&global, fresh());
-    link.settle().unwrap();
-    let written = link.local.upstream().unwrap().version;
-    // Nothing of it is for the zone: a mark, which nobody writes.
-    global.put(Kind::Dataplane, "other", Owner::zone("east"), Audience::None);
-    link.sender.offer(global.now()).unwrap();
-    link.settle().unwrap();
-    assert!(link.receiver.position().unwrap().version > written);
-    assert_eq!(link.local.upstream().unwrap().version, written);
-    global.policy("b");
-    link.sender.offer(global.now()).unwrap();
-    link.settle().unwrap();
-    let batch = link.batches.last().unwrap();
-    assert_eq!((batch.from, batch.upserts.len()), (Some(written), 1));
-    assert_eq!(copy(&to_west(), &link.local), view(&to_west(), &global.now()));
-}
-
-#[test]
 fn another_history_fences_and_changes_nothing() {
     let zone = synced(&global());
     let mut other_epoch = History::new(CLUSTER);
