@@ -27,6 +27,7 @@ test: ## All that must be green before a change goes in (read-only)
 	@$(STEP) build cargo build $(SELECT)
 	@$(STEP) test scripts/run-tests
 	@$(STEP) doctest cargo test --workspace --doc --locked --quiet
+	@$(STEP) power-cut scripts/power-cut-if-possible
 	@$(STEP) demo scripts/demo
 
 lint: ## Format, clippy and rustdoc, warnings are errors

@@ -19,7 +19,7 @@ pub(crate) struct Arguments {
 
 const TOP_EXAMPLES: &str = "\
 Examples:
-  higuma lab up                                     three globals on this machine
+  higuma lab up                                     globals and two zones on this machine
   export HIGUMA_SERVER=127.77.0.1,127.77.0.2,127.77.0.3
   higuma apply -f mesh.yaml
   higuma get traffic-permissions

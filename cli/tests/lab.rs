@@ -98,9 +98,9 @@ fn until<T: std::fmt::Debug>(
 fn a_lab_outlives_its_leader_and_leaves_nothing() {
     let lab = Lab::new();
     let manifest = lab.folder.with_extension("yaml");
-    let up = lab.lab_ok(&["up", "--base", &format!("127.{}", lab.base)]);
+    let up = lab.lab_ok(&["up", "--globals-only", "--base", &format!("127.{}", lab.base)]);
     assert!(up.contains("global-3") && up.contains("the lab is up"), "{up}");
-    let again = lab.lab(&["up", "--base", &format!("127.{}", lab.base)]);
+    let again = lab.lab(&["up", "--globals-only", "--base", &format!("127.{}", lab.base)]);
     assert_eq!(again.status.code(), Some(1));
     assert!(text(&again.stderr).contains("is up already"), "{}", text(&again.stderr));
 
@@ -137,7 +137,7 @@ fn a_lab_outlives_its_leader_and_leaves_nothing() {
 
     lab.lab_ok(&["down", "--keep-data"]);
     assert_eq!(lab.run(&["get", "meshes"]).status.code(), Some(3));
-    lab.lab_ok(&["up", "--base", &format!("127.{}", lab.base)]);
+    lab.lab_ok(&["up", "--globals-only", "--base", &format!("127.{}", lab.base)]);
     assert!(lab.ok(&["get", "meshes"]).contains("after"), "kept over a restart of all");
     lab.lab_ok(&["down"]);
     assert!(!lab.folder.exists());
@@ -150,17 +150,17 @@ fn a_failed_start_shows_why_and_takes_all_down() {
     let base = format!("127.{}", lab.base);
     let data = lab.folder.join("data");
     // A lab that was up, and whose second node then loses what its data folder is.
-    lab.lab_ok(&["up", "--base", &base]);
+    lab.lab_ok(&["up", "--globals-only", "--base", &base]);
     lab.lab_ok(&["down", "--keep-data"]);
     std::fs::remove_dir_all(data.join("global-2")).expect("remove");
     std::fs::write(data.join("global-2"), "no folder").expect("write");
-    let output = lab.lab(&["up", "--base", &base]);
+    let output = lab.lab(&["up", "--globals-only", "--base", &base]);
     let seen = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{seen}");
     assert!(seen.contains("global-2 did not start: it ended"), "{seen}");
     assert!(seen.contains("the end of ") && seen.contains("global-2.log"), "{seen}");
     let status = lab.lab_ok(&["status"]);
     assert!(!status.contains("running"), "{status}");
-    let other = lab.lab(&["up", "--base", "127.127"]);
+    let other = lab.lab(&["up", "--globals-only", "--base", "127.127"]);
     assert!(text(&other.stderr).contains("other addresses"), "{}", text(&other.stderr));
 }

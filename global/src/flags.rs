@@ -40,6 +40,9 @@ pub struct RunArgs {
     pub rest_port: u16,
     #[arg(long, env = "HIGUMA_RAFT_PORT", value_name = "PORT", default_value_t = 5684)]
     pub raft_port: u16,
+    /// Where zones connect to.
+    #[arg(long, env = "HIGUMA_KDS_PORT", value_name = "PORT", default_value_t = 5685)]
+    pub kds_port: u16,
     #[arg(long, env = "HIGUMA_DIAGNOSTICS_PORT", value_name = "PORT", default_value_t = 5680)]
     pub diagnostics_port: u16,
     #[command(flatten)]
@@ -127,6 +130,10 @@ impl RunArgs {
 
     pub(crate) fn raft_address(&self) -> SocketAddr {
         SocketAddr::new(self.bind, self.raft_port)
+    }
+
+    pub(crate) fn kds_address(&self) -> SocketAddr {
+        SocketAddr::new(self.bind, self.kds_port)
     }
 
     pub(crate) fn rest_address(&self) -> SocketAddr {

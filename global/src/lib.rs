@@ -2,7 +2,9 @@
 
 mod authority;
 mod flags;
+mod kds;
 mod run;
+mod zones;
 
 pub use flags::RunArgs;
 pub use run::run;

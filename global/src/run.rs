@@ -7,11 +7,15 @@ use higuma_model::Place;
 use higuma_rest::{Api, router};
 use higuma_serve::{ClientAuth, HttpServer, Metrics, Readiness, Tasks, diagnostics, listen};
 use higuma_store::{Options, Store, Tls};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tonic::transport::ServerTlsConfig;
 
 use crate::authority::BuiltinAuthority;
 use crate::flags::RunArgs;
+use crate::kds;
+use crate::zones::{self, Endpoint, ZonesCollector};
 
 /// How long tasks may take to stop: leadership is handed over within 1.5 s, requests drain in 3.
 const DRAIN: Duration = Duration::from_secs(8);
@@ -22,7 +26,7 @@ const DRAIN: Duration = Duration::from_secs(8);
 /// Whatever keeps the node from running, with what to do about it.
 pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let (members, timers) = (args.members()?, args.timers()?);
-    let transport = args.tls.transport(&[args.raft_address()])?;
+    let transport = args.tls.transport(&[args.raft_address(), args.kds_address()])?;
     let mut tasks = Tasks::new();
     let (ready, readiness) = watch::channel(Readiness::default());
     ready.send_modify(|ready| ready.wait("cluster", "the cluster has not formed"));
@@ -32,8 +36,10 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     tasks.spawn("diagnostics", diagnostics::run(port, readiness, metrics.clone(), tasks.token()));
     let rest = listen::bind(args.rest_address(), "REST", "--rest-port").await?;
     let raft = listen::bind(args.raft_address(), "Raft", "--raft-port or --bind").await?;
+    let kds = listen::bind(args.kds_address(), "KDS", "--kds-port or --bind").await?;
     tracing::info!(node = args.node_id, members = ?members, "starting");
 
+    let zones_tls = transport.as_ref().map(|t| t.tonic_server(ClientAuth::Required));
     let tls = transport.map(|transport| Tls {
         server: transport.tonic_server(ClientAuth::Required),
         client: transport.tonic_client(None),
@@ -51,15 +57,34 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     tracing::info!(cluster = %store.cluster_id(), rest = %args.rest_address(), "running");
 
     tasks.spawn("readiness", follow_leader(store.clone(), ready, tasks.token()));
+    let endpoint = serve_zones(&store, &metrics, (kds, zones_tls), &mut tasks);
     let api = Api {
         store: store.clone(),
         place: Place::Global,
         authority: Arc::new(BuiltinAuthority),
+        progress: Arc::new(endpoint.reports),
         version: env!("CARGO_PKG_VERSION"),
     };
     tasks.spawn("REST", HttpServer::new(rest, router(Arc::new(api))).run(tasks.token()));
     tasks.spawn("store", keep(store, tasks.token()));
     tasks.run_until_signal(DRAIN).await
+}
+
+/// Starts what serves zones.
+fn serve_zones(
+    store: &Store,
+    metrics: &Metrics,
+    (listener, tls): (TcpListener, Option<ServerTlsConfig>),
+    tasks: &mut Tasks,
+) -> Endpoint {
+    let endpoint = Endpoint::new(store.clone());
+    let collector = ZonesCollector(endpoint.clone());
+    metrics.register(|registry| registry.register_collector(Box::new(collector)));
+    let insights = zones::keep_insights(endpoint.clone(), tasks.token());
+    tasks.spawn("insights of zones", insights);
+    let routes = higuma_kds::server(store.watch(), Arc::new(endpoint.clone()), tasks.token());
+    tasks.spawn("KDS", kds::serve(listener, routes, tls, tasks.token()));
+    endpoint
 }
 
 /// Ends with the store's failure, or stops it in order.

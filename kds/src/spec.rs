@@ -36,11 +36,22 @@ pub fn message_name(kind: Kind) -> &'static str {
         Kind::DataplaneInsight => "kuma.mesh.v1alpha1.DataplaneInsight",
         Kind::TrafficPermission => "kuma.mesh.v1alpha1.TrafficPermission",
         Kind::TrafficRoute => "kuma.mesh.v1alpha1.TrafficRoute",
+        // No message: `travels` lets none through.
+        Kind::Vip => "higuma.Vip",
+    }
+}
+
+/// Refuses the kind that is the zone's alone, whichever way a peer asks for it.
+fn travels(kind: Kind) -> Result<(), SpecError> {
+    match kind {
+        Kind::Vip => Err(SpecError::WrongForm(kind, "what never leaves its zone")),
+        _ => Ok(()),
     }
 }
 
 /// A spec as `KumaResource.spec`.
 pub fn to_any(kind: Kind, spec: &Spec) -> Result<Any, SpecError> {
+    travels(kind)?;
     let value = match (kind, spec) {
         (Kind::Secret, Spec::Secret(secret)) => {
             system::Secret { data: Some(secret.bytes.to_vec()) }.encode_to_vec()
@@ -56,6 +67,7 @@ pub fn to_any(kind: Kind, spec: &Spec) -> Result<Any, SpecError> {
 
 /// A spec from the bytes of `KumaResource.spec`.
 pub fn from_bytes(kind: Kind, bytes: &[u8]) -> Result<Spec, SpecError> {
+    travels(kind)?;
     let unreadable = |why: String| SpecError::Unreadable { message: message_name(kind), why };
     if kind == Kind::Secret {
         let secret =
@@ -108,6 +120,7 @@ fn sorted_bytes(kind: Kind, message: &DynamicMessage) -> Result<Vec<u8>, SpecErr
         Kind::DataplaneInsight => typed::<mesh::DataplaneInsight>(message),
         Kind::TrafficPermission => typed::<mesh::TrafficPermission>(message),
         Kind::TrafficRoute => typed::<mesh::TrafficRoute>(message),
+        Kind::Vip => Err("it never leaves its zone".to_owned()),
     };
     bytes.map_err(|why| SpecError::Unreadable { message: message_name(kind), why })
 }

@@ -17,6 +17,8 @@ pub enum Kind {
     DataplaneInsight,
     TrafficPermission,
     TrafficRoute,
+    /// The address of a host name of `.mesh`: the zone's own, in no other zone and not in Kuma.
+    Vip,
 }
 
 /// Whether names of a kind are unique in the whole system or within a mesh.
@@ -50,7 +52,7 @@ pub struct KindInfo {
 }
 
 impl Kind {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Mesh,
         Self::Secret,
         Self::Zone,
@@ -60,6 +62,7 @@ impl Kind {
         Self::DataplaneInsight,
         Self::TrafficPermission,
         Self::TrafficRoute,
+        Self::Vip,
     ];
 
     pub const fn info(self) -> &'static KindInfo {
@@ -89,6 +92,7 @@ impl Kind {
                 info!("TrafficPermission", "traffic-permissions", Mesh, Operator, true)
             }
             Self::TrafficRoute => info!("TrafficRoute", "traffic-routes", Mesh, Operator, true),
+            Self::Vip => info!("Vip", "vips", Global, ControlPlane, false),
         }
     }
 

@@ -22,6 +22,7 @@ pub mod testing;
 mod transaction;
 mod validate;
 mod violation;
+pub mod vip;
 
 pub use admission::{
     Admission, Admitted, MAX_RESOURCE_BYTES, Need, Place, Precondition, Rejection,

@@ -15,10 +15,7 @@ pub fn hashed_name(mesh: &str, name: &str, labels: &Labels) -> String {
     let base = label(labels::DISPLAY_NAME).unwrap_or(name);
     let zone = label(labels::ZONE).unwrap_or_default();
     let namespace = label("k8s.kuma.io/namespace").unwrap_or_default();
-    let mut hash = FNV_OFFSET;
-    for byte in [mesh, base, zone, namespace].iter().flat_map(|part| part.bytes()) {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(FNV_PRIME);
-    }
+    let hash = fnv1a([mesh, base, zone, namespace].iter().flat_map(|part| part.bytes()));
     let hex = format!("{hash:016x}");
     let suffix = hex.bytes().map(|c| char::from(ALPHABET[usize::from(c) % ALPHABET.len()]));
     let kept = base.char_indices().map(|(at, c)| at + c.len_utf8());
@@ -26,9 +23,14 @@ pub fn hashed_name(mesh: &str, name: &str, labels: &Labels) -> String {
     base[..kept].chars().chain(['-']).chain(suffix).collect()
 }
 
-/// FNV-1a, 64 bits.
 const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
+
+/// FNV-1a, 64 bits: the same on every machine and in every version.
+pub(crate) fn fnv1a(bytes: impl IntoIterator<Item = u8>) -> u64 {
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(FNV_PRIME);
+    bytes.into_iter().fold(FNV_OFFSET, step)
+}
 
 #[cfg(test)]
 mod tests {

@@ -14,6 +14,7 @@ use http::HeaderValue;
 
 use crate::answer::VERSION_HEADER;
 use crate::error::ApiError;
+use crate::progress::{self, Progress};
 use crate::{cluster, path};
 
 /// What draws the keys that admission asks for; randomness is not the model's.
@@ -36,6 +37,8 @@ pub struct Api {
     pub store: Store,
     pub place: Place,
     pub authority: Arc<dyn Authority>,
+    /// What this node knows of its zones or proxies.
+    pub progress: Arc<dyn Progress>,
     /// The version of this program.
     pub version: &'static str,
 }
@@ -47,6 +50,7 @@ pub fn router(api: Arc<Api>) -> Router {
     Router::new()
         .route("/", get(cluster::index))
         .route("/_cluster", get(cluster::cluster))
+        .route("/_progress", get(progress::progress))
         .route("/{*path}", any(path::resource))
         .fallback(|request: Request| async move { ApiError::no_route(request.uri().path()) })
         .layer(middleware::from_fn_with_state(api.clone(), stamp_version))

@@ -8,10 +8,13 @@ mod answer;
 mod api;
 mod cluster;
 mod error;
+mod overview;
 mod path;
+mod progress;
 mod query;
 mod read;
 mod write;
 
 pub use api::{Api, Authority, CaPair, router};
 pub use error::{ApiError, Doing};
+pub use progress::{Laggard, NoProgress, Progress, ProxyProgress, ZoneProgress};

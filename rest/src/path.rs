@@ -2,12 +2,12 @@
 
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use higuma_model::{Author, Key, Kind, Scope};
+use higuma_model::{Author, Key, Kind, Resource, Scope, Snapshot, render};
 use http::Method;
 
 use crate::api::Shared;
 use crate::error::ApiError;
-use crate::{read, write};
+use crate::{overview, read, write};
 
 /// What a path names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +50,10 @@ impl Target {
 
 /// Any request about resources.
 pub(crate) async fn resource(State(api): Shared, request: Request) -> Response {
+    if let Some(target) = overview::target(request.uri().path()) {
+        let parts = request.into_parts().0;
+        return overview::answer(&api, target, &parts).await.into_response();
+    }
     let Some(target) = Target::parse(request.uri().path()) else {
         return ApiError::no_route(request.uri().path()).into_response();
     };
@@ -61,7 +65,8 @@ pub(crate) async fn resource(State(api): Shared, request: Request) -> Response {
     let answered = match (parts.method.clone(), target) {
         (Method::GET, Target::One(key)) => read::one(&api, &key, &parts.uri).await,
         (Method::GET, Target::All { kind, mesh }) => {
-            read::all(&api, kind, mesh.as_deref(), &parts).await
+            let show = |_: &Snapshot, resource: &Resource| render(resource);
+            read::list(&api, kind, mesh.as_deref(), &parts, show).await
         }
         (method @ (Method::PUT | Method::DELETE), Target::One(key)) => {
             if key.kind().info().author == Author::ControlPlane {

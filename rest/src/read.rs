@@ -14,9 +14,7 @@ use crate::query::Query;
 
 pub(crate) async fn one(api: &Api, key: &Key, uri: &Uri) -> Result<Answer, ApiError> {
     let (snapshot, _) = snapshot(api, Doing::Get, uri).await?;
-    let missing =
-        || ApiError::new(StatusCode::NOT_FOUND, "Could not retrieve a resource", "Not found");
-    let resource = snapshot.get(key).ok_or_else(missing)?;
+    let resource = found(&snapshot, key)?;
     Ok(Answer {
         status: StatusCode::OK,
         version: snapshot.version(),
@@ -25,11 +23,19 @@ pub(crate) async fn one(api: &Api, key: &Key, uri: &Uri) -> Result<Answer, ApiEr
     })
 }
 
-pub(crate) async fn all(
+pub(crate) fn found<'a>(snapshot: &'a Snapshot, key: &Key) -> Result<&'a Arc<Resource>, ApiError> {
+    let missing =
+        || ApiError::new(StatusCode::NOT_FOUND, "Could not retrieve a resource", "Not found");
+    snapshot.get(key).ok_or_else(missing)
+}
+
+/// A page of a kind's resources, each as `show` shows it.
+pub(crate) async fn list(
     api: &Api,
     kind: Kind,
     mesh: Option<&str>,
     request: &Parts,
+    show: impl Fn(&Snapshot, &Resource) -> Value,
 ) -> Result<Answer, ApiError> {
     let (snapshot, query) = snapshot(api, Doing::List, &request.uri).await?;
     if let Some(mesh) = mesh
@@ -46,7 +52,7 @@ pub(crate) async fn all(
         .collect();
     let total = matching.len();
     let page = matching.into_iter().skip(query.offset).take(query.size);
-    let items: Vec<Value> = page.map(|resource| render(resource)).collect();
+    let items: Vec<Value> = page.map(|resource| show(&snapshot, resource)).collect();
     let after = query.offset + items.len();
     let next = (after < total).then(|| next_page(request, &query, after));
     Ok(Answer {
@@ -57,7 +63,11 @@ pub(crate) async fn all(
     })
 }
 
-async fn snapshot(api: &Api, doing: Doing, uri: &Uri) -> Result<(Arc<Snapshot>, Query), ApiError> {
+pub(crate) async fn snapshot(
+    api: &Api,
+    doing: Doing,
+    uri: &Uri,
+) -> Result<(Arc<Snapshot>, Query), ApiError> {
     let query = Query::parse(uri).map_err(|wrong| ApiError::invalid(doing, wrong))?;
     let read = api.store.read(query.consistency).await;
     Ok((read.map_err(|error| (doing, error))?, query))

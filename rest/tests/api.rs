@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use higuma_model::Place;
-use higuma_rest::{Api, Authority, CaPair, router};
+use higuma_rest::{Api, Authority, CaPair, NoProgress, router};
 use higuma_store::{Options, Store, Timers};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -51,6 +51,7 @@ impl Server {
             store: store.clone(),
             place: Place::Global,
             authority: Arc::new(Keys),
+            progress: Arc::new(NoProgress),
             version: "0.0.0-test",
         };
         Self { _folder: folder, store, router: router(Arc::new(api)) }

@@ -30,10 +30,11 @@ use topology::{Layout, Plan};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  higuma lab up                  three globals on 127.77.0.1 to .3, data in .lab
+  higuma lab up                  three globals and two zones on 127.77.x.y, data in .lab
   higuma lab status
   higuma lab kill global-2       as if its power was cut
   higuma lab start global-2
+  higuma lab start billing-2     a workload, its app and its proxy, that `up` leaves out
   higuma lab down                ends everything and removes .lab")]
 pub(crate) struct LabArgs {
     /// The lab's folder: data, certificates and logs
@@ -50,6 +51,9 @@ enum LabCommand {
         /// The first two numbers of all addresses
         #[arg(long, value_name = "127.N", default_value = topology::DEFAULT_BASE, value_parser = topology::base)]
         base: topology::Base,
+        /// Only the three globals, no zones
+        #[arg(long)]
+        globals_only: bool,
     },
     /// End all its processes and remove its folder
     Down {
@@ -59,13 +63,13 @@ enum LabCommand {
     },
     /// Show its processes
     Status,
-    /// Send a signal to one process, SIGKILL unless another is given
+    /// Send a signal to a process or to those of a workload, SIGKILL unless another is given
     Kill {
         name: String,
         #[arg(long, value_enum, ignore_case = true, default_value_t = Signal::Kill)]
         signal: Signal,
     },
-    /// Start a process again and wait until it is ready
+    /// Start a process, or those of a workload, and wait until it is ready
     Start { name: String },
     /// What `up` and `start` run: a session of its own, then the process
     #[command(hide = true)]
@@ -87,14 +91,16 @@ pub(crate) async fn lab(args: &LabArgs) -> Result<(), Failure> {
     let folder = std::path::absolute(&args.dir)
         .map_err(|error| Failure::usage(format!("--dir {}: {error}", args.dir.display())))?;
     match &args.command {
-        LabCommand::Up { base } => up::up(Layout { folder, base: *base }).await,
+        LabCommand::Up { base, globals_only } => {
+            up::up(Layout { folder, base: *base, globals_only: *globals_only }).await
+        }
         LabCommand::Down { keep_data } => down::down(&folder, *keep_data).await,
         LabCommand::Status => status(&Record::load(&folder)?),
         LabCommand::Kill { name, signal } => kill(&Record::load(&folder)?, name, *signal).await,
         LabCommand::Start { name } => {
             let mut record = Record::load(&folder)?;
-            let plan = plan(&record, name)?;
-            up::start(&mut record, &plan).await
+            let plans = named(&record, name)?;
+            up::start(&mut record, name, &plans).await
         }
         LabCommand::Session { .. } => Err(Failure::usage("`lab session` is internal")),
     }
@@ -129,12 +135,18 @@ pub(crate) fn become_leader(argv: &[OsString]) -> Failure {
     Failure::refused(format!("cannot run {}: {error}", program.display()))
 }
 
-fn plan(record: &Record, name: &str) -> Result<Plan, Failure> {
+/// A process, or those of a workload.
+fn named(record: &Record, name: &str) -> Result<Vec<Plan>, Failure> {
     let plans = topology::plans(&record.layout()?);
-    let known: Vec<_> = plans.iter().map(|plan| plan.name.clone()).collect();
-    plans.into_iter().find(|plan| plan.name == name).ok_or_else(|| {
-        Failure::usage(format!("no process {name:?} in the lab; there are {}", known.join(", ")))
-    })
+    let mut known: Vec<_> = plans.iter().map(|plan| plan.name.clone()).collect();
+    known.extend(plans.iter().filter_map(|plan| plan.workload.map(str::to_owned)));
+    known.dedup();
+    let named: Vec<_> = plans.into_iter().filter(|plan| plan.is_named(name)).collect();
+    if named.is_empty() {
+        let known = known.join(", ");
+        return Err(Failure::usage(format!("no process {name:?} in the lab; there are {known}")));
+    }
+    Ok(named)
 }
 
 fn status(record: &Record) -> Result<(), Failure> {
@@ -147,26 +159,34 @@ fn status(record: &Record) -> Result<(), Failure> {
             Some(Health::Gone) => "dead",
         };
         let pid = started.map_or_else(|| "-".to_owned(), |started| started.pid.to_string());
-        vec![plan.name, pid, plan.address.to_string(), state.to_owned()]
+        let (zone, role) = (plan.zone.unwrap_or("-").to_owned(), plan.role.name().to_owned());
+        vec![plan.name, zone, role, plan.address.to_string(), pid, state.to_owned()]
     });
-    print(table(&["NAME", "PID", "ADDRESS", "STATE"], &rows.collect::<Vec<_>>()))
+    let heading = ["NAME", "ZONE", "ROLE", "ADDRESS", "PID", "STATE"];
+    print(table(&heading, &rows.collect::<Vec<_>>()))
 }
 
 async fn kill(record: &Record, name: &str, signal: Signal) -> Result<(), Failure> {
-    plan(record, name)?;
-    let dead = || Failure::refused(format!("{name} is not running; see `higuma lab status`"));
-    let started = record.started(name).ok_or_else(dead)?;
-    let signal_sent = match signal {
+    let sent_as = match signal {
         Signal::Kill => process::Signal::KILL,
         Signal::Term => process::Signal::TERM,
         Signal::Stop => process::Signal::STOP,
         Signal::Cont => process::Signal::CONT,
     };
-    if !started.signal(signal_sent)? {
-        return Err(dead());
+    let mut sent = Vec::new();
+    for plan in named(record, name)? {
+        if let Some(started) = record.started(&plan.name)
+            && started.signal(sent_as)?
+        {
+            print(format!("{}: sent {signal:?} to {}", plan.name, started.pid))?;
+            sent.push(*started);
+        }
     }
-    if matches!(signal, Signal::Kill) && !process::wait_gone(&[*started], down::KILLED).await {
+    if sent.is_empty() {
+        return Err(Failure::refused(format!("{name} is not running; see `higuma lab status`")));
+    }
+    if matches!(signal, Signal::Kill) && !process::wait_gone(&sent, down::KILLED).await {
         return Err(Failure::refused(format!("{name} is still there after SIGKILL")));
     }
-    print(format!("{name}: sent {signal:?} to {}", started.pid))
+    Ok(())
 }

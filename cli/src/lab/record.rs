@@ -22,6 +22,8 @@ pub(super) struct Record {
     pub(super) id: String,
     boot: String,
     base: String,
+    #[serde(default)]
+    globals_only: bool,
     processes: Vec<Entry>,
     #[serde(skip)]
     folder: std::path::PathBuf,
@@ -45,6 +47,7 @@ impl Record {
             id: hex::encode(random),
             boot: process::boot_id(),
             base: format!("127.{}", layout.base.0),
+            globals_only: layout.globals_only,
             processes: Vec::new(),
             folder: layout.folder.clone(),
         })
@@ -86,7 +89,12 @@ impl Record {
 
     pub(super) fn layout(&self) -> Result<Layout, Failure> {
         let base = base(&self.base).map_err(Failure::refused)?;
-        Ok(Layout { folder: self.folder.clone(), base })
+        Ok(Layout { folder: self.folder.clone(), base, globals_only: self.globals_only })
+    }
+
+    /// Goes on as a lab of another extent in the same place.
+    pub(super) fn resized(self, layout: &Layout) -> Self {
+        Self { globals_only: layout.globals_only, ..self }
     }
 
     pub(super) fn started(&self, name: &str) -> Option<&Started> {
@@ -127,7 +135,7 @@ impl Record {
         let failed = |path: &Path, error: std::io::Error| {
             Failure::refused(format!("cannot remove {}: {error}", path.display()))
         };
-        for folder in [layout.data(), layout.pki(), layout.logs()] {
+        for folder in layout.folders() {
             match fs::remove_dir_all(&folder) {
                 Err(error) if error.kind() != ErrorKind::NotFound => {
                     return Err(failed(&folder, error));
@@ -151,7 +159,11 @@ mod tests {
     use super::*;
 
     fn record(folder: &Path) -> Record {
-        let layout = Layout { folder: folder.to_owned(), base: base("127.99").unwrap() };
+        let layout = Layout {
+            folder: folder.to_owned(),
+            base: base("127.99").unwrap(),
+            globals_only: false,
+        };
         Record::new(&layout).unwrap()
     }
 

@@ -1,4 +1,12 @@
 //! Who is in the lab: a table of processes, and nothing that is done with it.
+//!
+//! ```text
+//! 127.N.0.1 to .3   the globals
+//! 127.N.1.x         zone east: .1 its control plane, .2 its ingress, from .10 its workloads
+//! 127.N.2.x         zone west, likewise
+//! ```
+
+mod zones;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -29,27 +37,77 @@ impl Base {
     }
 }
 
-/// Where a lab is.
+/// Where a lab is, and how much of it there is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Layout {
     /// Absolute.
     pub(super) folder: PathBuf,
     pub(super) base: Base,
+    /// No zones.
+    pub(super) globals_only: bool,
+}
+
+/// What a process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    Global,
+    Remote,
+    Ingress,
+    App,
+    Proxy,
+}
+
+impl Role {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Global => "global",
+            Self::Remote => "remote",
+            Self::Ingress => "ingress",
+            Self::App => "app",
+            Self::Proxy => "proxy",
+        }
+    }
+
+    /// Who is called over TLS; the others need only the CA.
+    pub(super) fn has_certificate(self) -> bool {
+        matches!(self, Self::Global | Self::Remote)
+    }
+
+    /// An Envoy is ready only when it has a mesh, which nobody has applied when the lab comes up.
+    pub(super) fn waits_for_mesh(self) -> bool {
+        matches!(self, Self::Ingress | Self::Proxy)
+    }
 }
 
 /// A process as it will be started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Plan {
     pub(super) name: String,
+    /// Names the processes of one workload together.
+    pub(super) workload: Option<&'static str>,
+    /// None: the global.
+    pub(super) zone: Option<&'static str>,
+    pub(super) role: Role,
     pub(super) address: IpAddr,
     /// Of this binary.
     pub(super) argv: Vec<String>,
+    /// What the process reads: path and contents.
+    pub(super) file: Option<(PathBuf, String)>,
     /// Must be free before the start; the first one that is not is named.
     pub(super) ports: Vec<u16>,
-    /// Answers 200 once the process does its work.
-    pub(super) ready: String,
+    /// Answers 200 once the process does its work or, if it waits for a mesh, lives.
+    pub(super) probe: String,
     /// Those of one stage start together and are waited for before the next.
     pub(super) stage: u8,
+    /// `lab up` does not start it, `lab start` does.
+    pub(super) spare: bool,
+}
+
+impl Plan {
+    /// Whether `name` means this process, by itself or with the rest of its workload.
+    pub(super) fn is_named(&self, name: &str) -> bool {
+        self.name == name || self.workload == Some(name)
+    }
 }
 
 impl Layout {
@@ -67,6 +125,16 @@ impl Layout {
 
     pub(super) fn data(&self) -> PathBuf {
         self.folder.join("data")
+    }
+
+    /// What proxies are told of themselves, and their Envoys' files.
+    pub(super) fn proxies(&self) -> PathBuf {
+        self.folder.join("proxies")
+    }
+
+    /// All that the lab makes in its folder, besides its record.
+    pub(super) fn folders(&self) -> [PathBuf; 4] {
+        [self.logs(), self.pki(), self.data(), self.proxies()]
     }
 
     pub(super) fn ca(&self) -> PathBuf {
@@ -94,7 +162,9 @@ impl Layout {
 
 /// All processes, in the order of their start.
 pub(super) fn plans(layout: &Layout) -> Vec<Plan> {
-    (1..=GLOBALS).map(|node| global(layout, node)).collect()
+    let globals = (1..=GLOBALS).map(|node| global(layout, node));
+    let zones = if layout.globals_only { Vec::new() } else { zones::plans(layout) };
+    globals.chain(zones).collect()
 }
 
 fn global(layout: &Layout, node: u8) -> Plan {
@@ -109,11 +179,16 @@ fn global(layout: &Layout, node: u8) -> Plan {
     argv.extend(layout.tls(&name));
     Plan {
         name,
+        workload: None,
+        zone: None,
+        role: Role::Global,
         address: address.into(),
         argv,
+        file: None,
         ports: vec![DIAGNOSTICS, REST, RAFT],
-        ready: format!("http://{address}:{DIAGNOSTICS}/ready"),
+        probe: format!("http://{address}:{DIAGNOSTICS}/ready"),
         stage: 0,
+        spare: false,
     }
 }
 
@@ -131,12 +206,15 @@ mod tests {
 
     #[test]
     fn every_process_has_an_address_and_a_command_line_of_its_own() {
-        let layout = Layout { folder: "/l".into(), base: base("127.77").unwrap() };
+        let layout =
+            Layout { folder: "/l".into(), base: base("127.77").unwrap(), globals_only: false };
         let plans = plans(&layout);
-        assert_eq!(plans.len(), 3);
-        let addresses: HashSet<_> = plans.iter().map(|plan| plan.address).collect();
         let names: HashSet<_> = plans.iter().map(|plan| &plan.name).collect();
-        assert_eq!((addresses.len(), names.len()), (plans.len(), plans.len()));
+        let ports = plans.iter().flat_map(|plan| plan.ports.iter().map(|p| (plan.address, *p)));
+        let all: Vec<_> = ports.collect();
+        let listeners: HashSet<_> = all.iter().collect();
+        assert_eq!((names.len(), listeners.len()), (plans.len(), all.len()));
+        assert_eq!((plans.len(), plans.iter().filter(|plan| plan.spare).count()), (17, 2));
         for plan in &plans {
             let argv = std::iter::once("higuma".to_owned()).chain(plan.argv.clone());
             if let Err(error) = crate::args::Arguments::try_parse_from(argv) {
@@ -153,5 +231,31 @@ mod tests {
         for wrong in ["127.0", "10.1", "127", "127.256", "127.1.2", ""] {
             assert!(base(wrong).unwrap_err().contains("127.1 to 127.255"), "{wrong}");
         }
+    }
+
+    #[test]
+    fn proxies_are_told_what_is_valid() {
+        let folder = tempfile::tempdir().unwrap();
+        let base = base("127.77").unwrap();
+        let layout = Layout { folder: folder.path().to_owned(), base, globals_only: false };
+        let plans = plans(&layout);
+        let proxies: Vec<_> = plans.iter().filter(|plan| plan.role.waits_for_mesh()).collect();
+        assert_eq!(proxies.len(), 2 + 5);
+        for plan in proxies {
+            let (path, text) = plan.file.as_ref().unwrap();
+            assert!(path.starts_with(layout.proxies()), "{}", path.display());
+            let kind = match plan.role {
+                Role::Ingress => higuma_model::Kind::ZoneIngress,
+                _ => higuma_model::Kind::Dataplane,
+            };
+            let value: serde_json::Value = serde_saphyr::from_str(text).unwrap();
+            let document = higuma_model::Document::parse(value).unwrap();
+            assert_eq!(document.kind, kind, "{}", plan.name);
+            if let Err(violations) = higuma_model::check(&document, true) {
+                panic!("{}: {violations:?}", plan.name);
+            }
+        }
+        assert_eq!(plans.iter().filter(|plan| plan.is_named("web")).count(), 2);
+        assert_eq!(plans.iter().filter(|plan| plan.is_named("web-dp")).count(), 1);
     }
 }

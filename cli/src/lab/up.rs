@@ -1,4 +1,5 @@
-//! Bringing the lab up: certificates, processes in stages, and waiting until each is ready.
+//! Bringing the lab up: certificates, processes in stages, and waiting until each is
+//! ready or, where that takes a mesh, runs.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -40,6 +41,9 @@ pub(super) async fn up(layout: Layout) -> Result<(), Failure> {
         }
         return Err(failure);
     }
+    if !layout.globals_only {
+        print("the proxies run and wait until their mesh is there: apply a Mesh called default")?;
+    }
     let servers = layout.servers().join(",");
     print(format!(
         "the lab is up; try:\n  export HIGUMA_SERVER={servers}\n  higuma inspect cluster\n\
@@ -47,17 +51,27 @@ pub(super) async fn up(layout: Layout) -> Result<(), Failure> {
     ))
 }
 
-/// Starts one process of a lab that is up.
-pub(super) async fn start(record: &mut Record, plan: &Plan) -> Result<(), Failure> {
-    if record.alive().iter().any(|(name, _)| *name == plan.name) {
-        return Err(Failure::refused(format!("{} is running already", plan.name)));
+/// Starts those of one name that do not run, in a lab that is up.
+pub(super) async fn start(record: &mut Record, name: &str, plans: &[Plan]) -> Result<(), Failure> {
+    let dead: Vec<_> =
+        plans.iter().filter(|plan| !record.alive().iter().any(|(n, _)| *n == plan.name)).collect();
+    if dead.is_empty() {
+        return Err(Failure::refused(format!("{name} is running already")));
     }
     let layout = record.layout()?;
-    check_ports(plan)?;
-    let started = Instant::now();
-    let child = spawn(&layout, record, plan)?;
-    ready(&layout, plan, child).await?;
-    print(format!("{} is ready after {:.1?}", plan.name, started.elapsed()))
+    for plan in dead {
+        check_ports(plan)?;
+        let started = Instant::now();
+        let child = spawn(&layout, record, plan)?;
+        probed(&layout, plan, child).await?;
+        print(format!("{} is {} after {:.1?}", plan.name, state(plan), started.elapsed()))?;
+    }
+    Ok(())
+}
+
+/// What is known of a process that answers its probe.
+fn state(plan: &Plan) -> &'static str {
+    if plan.role.waits_for_mesh() { "running" } else { "ready" }
 }
 
 /// The folder and the certificates; refuses to disturb a lab that is up, or another's files.
@@ -71,13 +85,13 @@ fn prepare(layout: &Layout) -> Result<Record, Failure> {
                  `higuma lab down`"
             )));
         }
-        Some(record) if record.layout()? != *layout => {
+        Some(record) if record.layout()?.base != layout.base => {
             return Err(Failure::refused(format!(
                 "the data in {folder} belongs to a lab with other addresses; use its --base, or \
                  remove it with `higuma lab down`"
             )));
         }
-        Some(record) => record,
+        Some(record) => record.resized(layout),
         None => {
             std::fs::create_dir_all(&layout.folder).map_err(failed)?;
             if std::fs::read_dir(&layout.folder).map_err(failed)?.next().is_some() {
@@ -88,22 +102,27 @@ fn prepare(layout: &Layout) -> Result<Record, Failure> {
             Record::new(layout)?
         }
     };
-    for plan in plans(layout) {
-        check_ports(&plan)?;
+    let plans = plans(layout);
+    for plan in &plans {
+        check_ports(plan)?;
     }
     // First, so that `lab down` knows the folder whatever happens next.
     record.save()?;
-    for folder in [layout.logs(), layout.pki(), layout.data()] {
+    for folder in layout.folders() {
         std::fs::create_dir_all(folder).map_err(failed)?;
+    }
+    for (path, text) in plans.iter().filter_map(|plan| plan.file.as_ref()) {
+        std::fs::write(path, text).map_err(failed)?;
     }
     certify(layout)?;
     Ok(record)
 }
 
-/// A CA whose key is forgotten at once, and a certificate for each process. Those of an earlier
-/// lab in this folder are kept.
+/// A CA whose key is forgotten at once, and a certificate for each process that is called. Those
+/// of an earlier lab in this folder are kept.
 fn certify(layout: &Layout) -> Result<(), Failure> {
-    let plans = plans(layout);
+    let mut plans = plans(layout);
+    plans.retain(|plan| plan.role.has_certificate());
     let present = |plan: &Plan| {
         let (certificate, key) = layout.certificate(&plan.name);
         certificate.exists() && key.exists()
@@ -144,7 +163,8 @@ fn check_ports(plan: &Plan) -> Result<(), Failure> {
 }
 
 async fn raise(layout: &Layout, record: &mut Record) -> Result<(), Failure> {
-    let plans = plans(layout);
+    let mut plans = plans(layout);
+    plans.retain(|plan| !plan.spare);
     let last = plans.iter().map(|plan| plan.stage).max().unwrap_or(0);
     for stage in 0..=last {
         let started = Instant::now();
@@ -153,9 +173,9 @@ async fn raise(layout: &Layout, record: &mut Record) -> Result<(), Failure> {
             children.push((plan, spawn(layout, record, plan)?));
         }
         for (plan, child) in children {
-            ready(layout, plan, child).await?;
-            let Plan { name, address, .. } = plan;
-            print(format!("{name:<10} {address:<12} ready after {:.1?}", started.elapsed()))?;
+            probed(layout, plan, child).await?;
+            let (Plan { name, address, .. }, state) = (plan, state(plan));
+            print(format!("{name:<14} {address:<12} {state} after {:.1?}", started.elapsed()))?;
         }
     }
     Ok(())
@@ -167,8 +187,8 @@ fn spawn(layout: &Layout, record: &mut Record, plan: &Plan) -> Result<Child, Fai
     Ok(child)
 }
 
-/// Waits until the process says that it is ready; a failure shows the end of its log.
-async fn ready(layout: &Layout, plan: &Plan, mut child: Child) -> Result<(), Failure> {
+/// Waits until the process answers its probe; a failure shows the end of its log.
+async fn probed(layout: &Layout, plan: &Plan, mut child: Child) -> Result<(), Failure> {
     let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(1)).build();
     let http = http.map_err(|error| Failure::refused(error.to_string()))?;
     let end = Instant::now() + READY;
@@ -178,7 +198,7 @@ async fn ready(layout: &Layout, plan: &Plan, mut child: Child) -> Result<(), Fai
             Ok(Some(status)) => break format!("it ended: {status}"),
             Err(error) => break format!("it cannot be watched: {error}"),
         }
-        let last = match http.get(&plan.ready).send().await {
+        let last = match http.get(&plan.probe).send().await {
             Ok(answer) if answer.status().is_success() => return Ok(()),
             Ok(answer) => answer.text().await.unwrap_or_default(),
             Err(error) => crate::client::call::reason(&error),
@@ -227,7 +247,7 @@ mod tests {
     use crate::lab::topology::base;
 
     fn layout(folder: &Path) -> Layout {
-        Layout { folder: folder.to_owned(), base: base("127.250").unwrap() }
+        Layout { folder: folder.to_owned(), base: base("127.250").unwrap(), globals_only: false }
     }
 
     #[test]
@@ -243,7 +263,7 @@ mod tests {
         certify(&layout).unwrap();
         assert_eq!(std::fs::read(&certificate).unwrap(), before);
         let left = std::fs::read_dir(layout.pki()).unwrap().count();
-        assert_eq!(left, 1 + 2 * 3, "the CA's certificate, and no key of it");
+        assert_eq!(left, 1 + 2 * (3 + 2), "the CA's certificate, and no key of it");
     }
 
     #[test]

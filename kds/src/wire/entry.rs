@@ -118,7 +118,12 @@ fn check_typed(resource: &Resource) -> Result<(), UnreadableSpec> {
         Kind::Dataplane => resource.decode::<Dataplane>().map(drop),
         Kind::TrafficPermission => resource.decode::<TrafficPermission>().map(drop),
         Kind::TrafficRoute => resource.decode::<TrafficRoute>().map(drop),
-        Kind::Secret | Kind::Zone | Kind::ZoneInsight | Kind::DataplaneInsight => Ok(()),
+        Kind::Secret
+        | Kind::Zone
+        | Kind::ZoneInsight
+        | Kind::DataplaneInsight
+        // `spec` has refused it.
+        | Kind::Vip => Ok(()),
     }
 }
 

@@ -81,9 +81,11 @@ impl Place {
                 Audience::AllZones
             }
             Kind::ZoneIngress => Audience::AllBut(self.owner()),
-            Kind::Zone | Kind::ZoneInsight | Kind::Dataplane | Kind::DataplaneInsight => {
-                Audience::None
-            }
+            Kind::Zone
+            | Kind::ZoneInsight
+            | Kind::Dataplane
+            | Kind::DataplaneInsight
+            | Kind::Vip => Audience::None,
         }
     }
 

@@ -198,5 +198,6 @@ fn table(kind: Kind) -> &'static [Field] {
         Kind::ZoneIngress => proxies::ZONE_INGRESS,
         Kind::TrafficPermission => policies::TRAFFIC_PERMISSION,
         Kind::TrafficRoute => policies::TRAFFIC_ROUTE,
+        Kind::Vip => system::VIP,
     }
 }

@@ -102,6 +102,9 @@ const MESH_SERVICES: &[Field] = &[here(
 
 pub(super) const ZONE: &[Field] = &[here(1, "enabled", Optional(&Bool))];
 
+/// No message of Kuma: it never leaves its zone.
+pub(super) const VIP: &[Field] = &[here(1, "address", Text)];
+
 pub(super) const ZONE_INSIGHT: &[Field] = &[
     here(1, "subscriptions", List(&Message(KDS_SUBSCRIPTION))),
     not_yet(2, "envoy_admin_streams", Message(ENVOY_ADMIN_STREAMS)),

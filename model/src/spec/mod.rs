@@ -6,6 +6,7 @@ mod ingress;
 mod insight;
 mod mesh;
 mod policy;
+mod vip;
 mod zone;
 
 pub use dataplane::{
@@ -24,6 +25,7 @@ pub use mesh::{
 pub use policy::{
     Conf, DestinationSelector, Selector, SplitEntry, Tags, TrafficPermission, TrafficRoute,
 };
+pub use vip::Vip;
 pub use zone::Zone;
 
 /// The tag that names a service.

@@ -110,8 +110,8 @@ fn rules_of(kind: Kind, spec: &Value, findings: &mut Findings) -> Result<(), ser
         Kind::ZoneIngress => ingress::check(&typed::<ZoneIngress>(spec)?, findings),
         Kind::TrafficPermission => policy::permission(&typed::<TrafficPermission>(spec)?, findings),
         Kind::TrafficRoute => policy::route(&typed::<TrafficRoute>(spec)?, spec, findings),
-        // Nothing to say beyond their tables; insights are the control plane's own.
-        Kind::Zone | Kind::ZoneInsight | Kind::DataplaneInsight | Kind::Secret => {}
+        // Nothing to say beyond their tables; insights and VIPs are the control plane's own.
+        Kind::Zone | Kind::ZoneInsight | Kind::DataplaneInsight | Kind::Secret | Kind::Vip => {}
     }
     Ok(())
 }
