@@ -29,8 +29,9 @@ pub struct Batch {
     /// Where the receiver stands once this is written; absent from a Kuma peer, which has no
     /// versions.
     pub position: Option<Position>,
-    /// The position's version that this builds on; absent for a list. A receiver that stands
-    /// above it writes the batch all the same (it holds last values), one below it must not.
+    /// The version that was written here when the batch came; absent where nothing was. The
+    /// stream's own position may be above it by marks. A store that stands above writes the batch
+    /// all the same (it holds last values), one below has lost something and must not.
     pub from: Option<u64>,
     /// `modified_at` is 0 until it is written here; a Kuma peer's have no `version` either.
     pub upserts: Vec<Resource>,

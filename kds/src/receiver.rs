@@ -189,11 +189,20 @@ impl Receiver {
         Ok(vec![Action::Apply(Batch {
             direction: self.direction.clone(),
             position: Some(at),
-            from: self.position.map(|position| position.version),
+            from: self.written(local),
             upserts,
             removed,
             refused,
         })])
+    }
+
+    /// The version that is written here: marks move the position, and are not logged.
+    fn written(&self, local: &Snapshot) -> Option<u64> {
+        let written = match &self.direction {
+            Direction::ToZone(_) => local.upstream(),
+            Direction::ToGlobal(zone) => local.cursor(zone),
+        };
+        written.map(|position| position.version)
     }
 
     fn mark(&mut self, at: Position, nonce: &str) -> Result<Vec<Action>, ReceiveError> {

@@ -159,6 +159,12 @@ pub(crate) fn write(local: &Snapshot, batch: &Batch) -> Snapshot {
     for key in &batch.removed {
         state.remove(key, at);
     }
+    let written = match &batch.direction {
+        Direction::ToZone(_) => local.upstream(),
+        Direction::ToGlobal(zone) => local.cursor(zone),
+    };
+    let stands = written.map_or(0, |position| position.version);
+    assert!(batch.from.unwrap_or(0) <= stands, "it builds on {:?}, {stands} is here", batch.from);
     match (&batch.direction, batch.position) {
         (_, None) => {}
         (Direction::ToZone(_), Some(position)) => state.set_upstream(position, at),

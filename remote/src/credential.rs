@@ -112,6 +112,8 @@ fn issue(
 mod tests {
     use higuma_model::Owner;
     use higuma_model::testing::{dataplane, mesh, secret, snapshot};
+    use rustls_pki_types::CertificateDer;
+    use rustls_pki_types::pem::PemObject as _;
 
     use super::*;
 
@@ -149,6 +151,9 @@ mod tests {
         let first = get(None, now);
         assert!(first.uris.contains("spiffe://default/web"), "{:?}", first.uris);
         assert!(first.uris.contains("kuma://version/v1"), "{:?}", first.uris);
+        let der = CertificateDer::from_pem_slice(&first.identity.cert_chain_pem).unwrap();
+        let (_, parsed) = x509_parser::parse_x509_certificate(&der).unwrap();
+        assert_eq!(parsed.subject().iter().count(), 0, "Envoy refuses an empty common name");
         assert_eq!(get(Some(&first), now).identity, first.identity);
         assert_ne!(get(Some(&first), first.renew_at).identity, first.identity);
         let other = state(Some(&Authority::generate("default", LIFETIME).unwrap()));

@@ -148,7 +148,10 @@ fn params(common_name: &str, validity: Duration) -> CertificateParams {
     params.not_before = now - CLOCK_SLACK;
     params.not_after = now + validity;
     params.distinguished_name = rcgen::DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, common_name);
+    // Envoy refuses a certificate whose common name is there and empty.
+    if !common_name.is_empty() {
+        params.distinguished_name.push(DnType::CommonName, common_name);
+    }
     params
 }
 
