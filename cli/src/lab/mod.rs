@@ -63,14 +63,18 @@ enum LabCommand {
     },
     /// Show its processes
     Status,
-    /// Send a signal to a process or to those of a workload, SIGKILL unless another is given
+    /// Send a signal to processes or workloads, SIGKILL unless another is given
     Kill {
-        name: String,
+        #[arg(value_name = "NAME", required = true)]
+        names: Vec<String>,
         #[arg(long, value_enum, ignore_case = true, default_value_t = Signal::Kill)]
         signal: Signal,
     },
-    /// Start a process, or those of a workload, and wait until it is ready
-    Start { name: String },
+    /// Start processes or workloads and wait until they are ready
+    Start {
+        #[arg(value_name = "NAME", required = true)]
+        names: Vec<String>,
+    },
     /// What `up` and `start` run: a session of its own, then the process
     #[command(hide = true)]
     Session {
@@ -96,11 +100,11 @@ pub(crate) async fn lab(args: &LabArgs) -> Result<(), Failure> {
         }
         LabCommand::Down { keep_data } => down::down(&folder, *keep_data).await,
         LabCommand::Status => status(&Record::load(&folder)?),
-        LabCommand::Kill { name, signal } => kill(&Record::load(&folder)?, name, *signal).await,
-        LabCommand::Start { name } => {
+        LabCommand::Kill { names, signal } => kill(&Record::load(&folder)?, names, *signal).await,
+        LabCommand::Start { names } => {
             let mut record = Record::load(&folder)?;
-            let plans = named(&record, name)?;
-            up::start(&mut record, name, &plans).await
+            let plans = named(&record, names)?;
+            up::start(&mut record, &plans).await
         }
         LabCommand::Session { .. } => Err(Failure::usage("`lab session` is internal")),
     }
@@ -135,18 +139,22 @@ pub(crate) fn become_leader(argv: &[OsString]) -> Failure {
     Failure::refused(format!("cannot run {}: {error}", program.display()))
 }
 
-/// A process, or those of a workload.
-fn named(record: &Record, name: &str) -> Result<Vec<Plan>, Failure> {
+/// Processes by their own names and those of their workloads, in the order of their start.
+fn named(record: &Record, names: &[String]) -> Result<Vec<Plan>, Failure> {
     let plans = topology::plans(&record.layout()?);
-    let mut known: Vec<_> = plans.iter().map(|plan| plan.name.clone()).collect();
-    known.extend(plans.iter().filter_map(|plan| plan.workload.map(str::to_owned)));
-    known.dedup();
-    let named: Vec<_> = plans.into_iter().filter(|plan| plan.is_named(name)).collect();
-    if named.is_empty() {
-        let known = known.join(", ");
-        return Err(Failure::usage(format!("no process {name:?} in the lab; there are {known}")));
+    for name in names {
+        if !plans.iter().any(|plan| plan.is_named(name)) {
+            let mut known: Vec<&str> = plans.iter().map(|plan| &*plan.name).collect();
+            known.extend(plans.iter().filter_map(|plan| plan.workload));
+            known.dedup();
+            let known = known.join(", ");
+            return Err(Failure::usage(format!(
+                "no process {name:?} in the lab; there are {known}"
+            )));
+        }
     }
-    Ok(named)
+    let chosen = |plan: &Plan| names.iter().any(|name| plan.is_named(name));
+    Ok(plans.into_iter().filter(chosen).collect())
 }
 
 fn status(record: &Record) -> Result<(), Failure> {
@@ -166,7 +174,7 @@ fn status(record: &Record) -> Result<(), Failure> {
     print(table(&heading, &rows.collect::<Vec<_>>()))
 }
 
-async fn kill(record: &Record, name: &str, signal: Signal) -> Result<(), Failure> {
+async fn kill(record: &Record, names: &[String], signal: Signal) -> Result<(), Failure> {
     let sent_as = match signal {
         Signal::Kill => process::Signal::KILL,
         Signal::Term => process::Signal::TERM,
@@ -174,7 +182,7 @@ async fn kill(record: &Record, name: &str, signal: Signal) -> Result<(), Failure
         Signal::Cont => process::Signal::CONT,
     };
     let mut sent = Vec::new();
-    for plan in named(record, name)? {
+    for plan in named(record, names)? {
         if let Some(started) = record.started(&plan.name)
             && started.signal(sent_as)?
         {
@@ -182,11 +190,12 @@ async fn kill(record: &Record, name: &str, signal: Signal) -> Result<(), Failure
             sent.push(*started);
         }
     }
+    let names = names.join(", ");
     if sent.is_empty() {
-        return Err(Failure::refused(format!("{name} is not running; see `higuma lab status`")));
+        return Err(Failure::refused(format!("{names}: not running; see `higuma lab status`")));
     }
     if matches!(signal, Signal::Kill) && !process::wait_gone(&sent, down::KILLED).await {
-        return Err(Failure::refused(format!("{name} is still there after SIGKILL")));
+        return Err(Failure::refused(format!("{names}: still there after SIGKILL")));
     }
     Ok(())
 }

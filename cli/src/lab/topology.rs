@@ -16,6 +16,8 @@ pub(super) const DEFAULT_BASE: &str = "127.77";
 const REST: u16 = 5681;
 const DIAGNOSTICS: u16 = 5680;
 const RAFT: u16 = 5684;
+/// Where zones connect to.
+const KDS: u16 = 5685;
 const GLOBALS: u8 = 3;
 
 /// The first two numbers of the lab's addresses; the first is 127, so that all are loopback.
@@ -185,7 +187,7 @@ fn global(layout: &Layout, node: u8) -> Plan {
         address: address.into(),
         argv,
         file: None,
-        ports: vec![DIAGNOSTICS, REST, RAFT],
+        ports: vec![DIAGNOSTICS, REST, RAFT, KDS],
         probe: format!("http://{address}:{DIAGNOSTICS}/ready"),
         stage: 0,
         spare: false,

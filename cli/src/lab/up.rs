@@ -51,20 +51,26 @@ pub(super) async fn up(layout: Layout) -> Result<(), Failure> {
     ))
 }
 
-/// Starts those of one name that do not run, in a lab that is up.
-pub(super) async fn start(record: &mut Record, name: &str, plans: &[Plan]) -> Result<(), Failure> {
+/// Starts those that do not run, in a lab that is up. All at once: a global is ready only when
+/// most of them are there.
+pub(super) async fn start(record: &mut Record, plans: &[Plan]) -> Result<(), Failure> {
     let dead: Vec<_> =
         plans.iter().filter(|plan| !record.alive().iter().any(|(n, _)| *n == plan.name)).collect();
     if dead.is_empty() {
-        return Err(Failure::refused(format!("{name} is running already")));
+        return Err(Failure::refused("running already; see `higuma lab status`"));
     }
     let layout = record.layout()?;
-    for plan in dead {
+    for plan in &dead {
         check_ports(plan)?;
-        let started = Instant::now();
-        let child = spawn(&layout, record, plan)?;
+    }
+    let begun = Instant::now();
+    let mut children = Vec::new();
+    for plan in dead {
+        children.push((plan, spawn(&layout, record, plan)?));
+    }
+    for (plan, child) in children {
         probed(&layout, plan, child).await?;
-        print(format!("{} is {} after {:.1?}", plan.name, state(plan), started.elapsed()))?;
+        print(format!("{} is {} after {:.1?}", plan.name, state(plan), begun.elapsed()))?;
     }
     Ok(())
 }

@@ -1,13 +1,13 @@
 //! `higuma get`: resources, as tables or as documents that can be applied again.
 
 use higuma_model::{Key, Kind, Scope, resource::labels};
-use reqwest::{Method, StatusCode};
+use reqwest::{Method, StatusCode, Url};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::{Session, shown};
 use crate::args::GetArgs;
-use crate::client::{CallError, Client, Request};
+use crate::client::{Answer, CallError, Client, Request};
 use crate::failure::Failure;
 use crate::output::{self, Format, print};
 
@@ -62,13 +62,29 @@ async fn one(client: &Client, args: &GetArgs, mesh: &str, name: &str) -> Result<
 
 /// All pages of a list.
 pub(super) async fn list(client: &Client, request: &Request) -> Result<Vec<Value>, Failure> {
+    pages(request, async |page| Ok(client.send(&page).await?)).await
+}
+
+/// As [`list`], at one server.
+pub(super) async fn list_at(
+    client: &Client,
+    server: &Url,
+    request: &Request,
+) -> Result<Vec<Value>, Failure> {
+    pages(request, async |page| client.ask(server, &page).await.map_err(Failure::refused)).await
+}
+
+async fn pages(
+    request: &Request,
+    fetch: impl AsyncFn(Request) -> Result<Answer, Failure>,
+) -> Result<Vec<Value>, Failure> {
     let mut items: Vec<Value> = Vec::new();
     for _ in 0..MAX_PAGES {
         let page = request
             .clone()
             .query("size", PAGE.to_string())
             .query("offset", items.len().to_string());
-        let mut answer = client.send(&page).await?;
+        let mut answer = fetch(page).await?;
         let Some(Value::Array(found)) = answer.body.get_mut("items").map(Value::take) else {
             let what = request.shown();
             return Err(Failure::refused(format!("{what}: the answer is no list of resources")));

@@ -3,10 +3,8 @@
 
 use std::fmt::Write as _;
 
-use super::{DIAGNOSTICS, GLOBALS, Layout, Plan, REST, Role, words};
+use super::{DIAGNOSTICS, GLOBALS, KDS, Layout, Plan, REST, Role, words};
 
-/// KDS of a global.
-const KDS: u16 = 5685;
 /// Bootstrap and ADS of a zone's control plane.
 const ADS: u16 = 5678;
 /// Envoy's.
