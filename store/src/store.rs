@@ -70,6 +70,11 @@ pub enum ReadError {
     Behind { have: u64, want: u64 },
 }
 
+/// The node no longer takes part in its cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this node no longer takes part in its cluster")]
+pub struct Stopped;
+
 /// One node's end of the replicated state. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
@@ -115,10 +120,21 @@ impl Store {
         self.running().leader()
     }
 
-    /// Resolves when who leads is no longer `known`.
-    pub async fn leader_is_not(&self, known: Option<NodeId>) {
+    /// Resolves with who leads once that is no longer `known`. The answer is what was seen then:
+    /// asked again, it may be `known` once more.
+    ///
+    /// # Errors
+    /// Raft has stopped: nobody will be known to lead.
+    pub async fn leader_is_not(&self, known: Option<NodeId>) -> Result<Option<NodeId>, Stopped> {
+        // The same channel is looked at and waited on: another one may tell the change earlier.
         let mut metrics = self.running().raft.server_metrics();
-        while self.leader() == known && metrics.changed().await.is_ok() {}
+        loop {
+            let leader = metrics.borrow_watched().current_leader;
+            if leader != known {
+                return Ok(leader);
+            }
+            metrics.changed().await.map_err(|_| Stopped)?;
+        }
     }
 
     /// How far this node is.
