@@ -29,6 +29,10 @@ pub const WRITE_LIMIT: Duration = Duration::from_secs(5);
 /// How long a write or a linearizable read waits for a leader to be known.
 const LEADER_LIMIT: Duration = Duration::from_millis(1500);
 
+/// How long the other members have to let go of their connections when this node stops: a paused
+/// one never does.
+const ENDPOINT_LIMIT: Duration = Duration::from_secs(1);
+
 /// How long a member has to say how it is.
 const STATUS_LIMIT: Duration = Duration::from_millis(500);
 
@@ -235,8 +239,12 @@ impl Store {
             tracing::warn!(%error, "Raft did not stop cleanly");
         }
         self.inner.stop.cancel();
-        let tasks = std::mem::take(&mut *owned(&self.inner.tasks));
-        tasks.join_all().await;
+        let mut tasks = std::mem::take(&mut *owned(&self.inner.tasks));
+        let ended = async { while tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(ENDPOINT_LIMIT, ended).await.is_err() {
+            tracing::warn!("a member keeps its connection open; cutting it");
+            tasks.shutdown().await;
+        }
         let writer = owned(&self.inner.writer).take();
         if let Some(writer) = writer {
             // Its queue closed with Raft, so it ends once what it has is synced.
