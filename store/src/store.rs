@@ -171,10 +171,7 @@ impl Store {
             match self.propose(command.clone(), left).await {
                 Proposed::Applied { index, outcome } => {
                     self.running().wait_applied(index, left).await;
-                    return match outcome {
-                        Outcome::Done { version } => Ok(version),
-                        Outcome::Refused(refusal) => Err(WriteError::Refused(refusal)),
-                    };
+                    return written(outcome, unknown);
                 }
                 // The same id again: if it was applied after all, that result is answered.
                 Proposed::Unknown(why) => unknown = Some(why),
@@ -388,12 +385,46 @@ impl Store {
             .max();
         let Some((_, heir)) = best else { return };
         match self.running().raft.trigger().transfer_leader(heir).await {
-            Ok(()) => self.leader_changes(LEADER_LIMIT).await,
+            Ok(()) => {
+                let led = self.leader_is_not(Some(self.inner.node));
+                if tokio::time::timeout(LEADER_LIMIT, led).await.is_err() {
+                    tracing::warn!(heir, "leadership was not taken over in time");
+                }
+            }
             Err(error) => tracing::warn!(%error, heir, "leadership was not handed over"),
         }
     }
 }
 
+/// What a write's outcome is to its caller. `unknown`: an earlier attempt may have been applied.
+fn written(outcome: Outcome, unknown: Option<String>) -> Result<u64, WriteError> {
+    match (outcome, unknown) {
+        (Outcome::Done { version }, _) => Ok(version),
+        // Only this attempt was refused: what the earlier one did was kept, and dropped since.
+        (Outcome::Refused(Refusal::Expired), Some(why)) => Err(WriteError::Unknown(why)),
+        (Outcome::Refused(refusal), _) => Err(WriteError::Refused(refusal)),
+    }
+}
+
 fn owned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().expect("invariant: nothing panics while it holds this lock")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_whose_outcome_is_not_known_is_reported_as_unknown() {
+        let expired = || Outcome::Refused(Refusal::Expired);
+        let first = written(expired(), None);
+        assert!(matches!(first, Err(WriteError::Refused(Refusal::Expired))), "{first:?}");
+        let repeated = written(expired(), Some("node 2 did not answer".to_owned()));
+        assert!(matches!(repeated, Err(WriteError::Unknown(_))), "{repeated:?}");
+        let stale = Outcome::Refused(Refusal::Stale { what: "it changed".to_owned() });
+        let repeated = written(stale, Some("node 2 did not answer".to_owned()));
+        assert!(matches!(repeated, Err(WriteError::Refused(_))), "the kept result: {repeated:?}");
+        let done = written(Outcome::Done { version: 7 }, Some("node 2".to_owned()));
+        assert_eq!(done.unwrap(), 7);
+    }
 }
