@@ -62,7 +62,7 @@ pub(crate) fn plan(
     let proxies = [Kind::Dataplane, Kind::ZoneIngress].map(|kind| snapshot.of_kind(kind));
     let own = proxies.into_iter().flatten().filter(|resource| resource.owner == owner);
     let registered: Vec<Key> = own.map(|resource| resource.key.clone()).collect();
-    absences.retain(|key, _| registered.contains(key));
+    absences.retain(|key, _| snapshot.get(key).is_some());
     for key in registered {
         match live.get(&key) {
             Some(proxy) if proxy.leaving => planner.delete(&key),
