@@ -32,7 +32,7 @@ pub struct LogCounts {
     /// All syncs together, in microseconds.
     pub sync_us: u64,
     pub last_sync_us: u64,
-    /// Not cumulative; by [`SYNC_BOUNDS_US`], slower ones last.
+    /// Not cumulative; by `SYNC_BOUNDS_US`, slower ones last.
     pub sync_buckets: [u64; SYNC_BOUNDS_US.len() + 1],
 }
 
