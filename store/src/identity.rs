@@ -7,6 +7,7 @@
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -92,7 +93,9 @@ pub(crate) struct DataFolder {
 impl DataFolder {
     /// Locks the folder, creating it where it does not exist.
     pub(crate) fn lock(path: &Path) -> Result<Self, FolderError> {
-        fs::create_dir_all(path).map_err(failed("create the data folder", path))?;
+        // Secrets are in it, not encrypted in this version: for this user alone.
+        let created = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+        created.map_err(failed("create the data folder", path))?;
         let name = path.join(LOCK);
         let file = File::options().create(true).truncate(false).write(true).open(&name);
         let file = file.map_err(failed("open the lock file", &name))?;

@@ -1,5 +1,7 @@
 //! The replicated state as the rest of a control plane uses it: write, read, watch.
 
+mod error;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
@@ -13,7 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{Cluster, Member, MemberState};
-use crate::codec::{self, TooLarge};
+use crate::codec;
 use crate::options::NodeId;
 use crate::proto;
 use crate::raft::log_counters::{LogCounters, LogCounts};
@@ -21,6 +23,8 @@ use crate::raft::log_writer::LogWriter;
 use crate::raft::network::{Client, Links};
 use crate::raft::running::{Proposed, Running, Unread};
 use crate::raft::service::FORWARD_LIMIT;
+
+pub use error::{ReadError, Stopped, WriteError};
 
 /// How long a write is tried before its fate is called unknown. Longer than an election with the
 /// default timers (at most 1.2 s), twice over.
@@ -46,38 +50,6 @@ pub enum Consistency {
     /// What this node has.
     Stale,
 }
-
-/// Why a write was not acknowledged.
-#[derive(Debug, thiserror::Error)]
-pub enum WriteError {
-    #[error(transparent)]
-    TooLarge(#[from] TooLarge),
-    #[error(transparent)]
-    Refused(Refusal),
-    /// Nothing was proposed.
-    #[error("no leader: {0}. Nothing was changed; try again when a majority of the members is up")]
-    NoLeader(String),
-    /// Nothing was proposed.
-    #[error("busy: {0}. Nothing was changed; try again")]
-    Busy(String),
-    /// It may be applied, now or later.
-    #[error("the write's fate is not known ({0}): look before you repeat it")]
-    Unknown(String),
-}
-
-/// Why a read was not answered.
-#[derive(Debug, thiserror::Error)]
-pub enum ReadError {
-    #[error("no leader confirms this read: {0}. `stale` reads are still answered")]
-    Unavailable(String),
-    #[error("this node is at version {have}, version {want} did not arrive in time")]
-    Behind { have: u64, want: u64 },
-}
-
-/// The node no longer takes part in its cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("this node no longer takes part in its cluster")]
-pub struct Stopped;
 
 /// One node's end of the replicated state. Cheap to clone.
 #[derive(Clone)]
@@ -277,6 +249,8 @@ impl Store {
             Ok(Err(status)) if status.code() == tonic::Code::FailedPrecondition => {
                 return Proposed::Busy(status.message().to_owned());
             }
+            // Never sent: the leader that is still named is gone.
+            Ok(Err(status)) if is_unconnected(&status) => return Proposed::NotLeader(None),
             Ok(Err(status)) => return Proposed::Unknown(status.message().to_owned()),
             Err(_) => return Proposed::Unknown(format!("node {leader} did not answer")),
         };
@@ -295,7 +269,7 @@ impl Store {
     async fn linearizable(&self) -> Result<Arc<Snapshot>, ReadError> {
         let started = Instant::now();
         loop {
-            let left = WRITE_LIMIT.saturating_sub(started.elapsed());
+            let left = LEADER_LIMIT.saturating_sub(started.elapsed());
             let why = match self.read_index(left).await {
                 Ok(index) => {
                     if self.running().wait_applied(index, left).await {
@@ -410,21 +384,12 @@ fn owned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().expect("invariant: nothing panics while it holds this lock")
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_write_whose_outcome_is_not_known_is_reported_as_unknown() {
-        let expired = || Outcome::Refused(Refusal::Expired);
-        let first = written(expired(), None);
-        assert!(matches!(first, Err(WriteError::Refused(Refusal::Expired))), "{first:?}");
-        let repeated = written(expired(), Some("node 2 did not answer".to_owned()));
-        assert!(matches!(repeated, Err(WriteError::Unknown(_))), "{repeated:?}");
-        let stale = Outcome::Refused(Refusal::Stale { what: "it changed".to_owned() });
-        let repeated = written(stale, Some("node 2 did not answer".to_owned()));
-        assert!(matches!(repeated, Err(WriteError::Refused(_))), "the kept result: {repeated:?}");
-        let done = written(Outcome::Done { version: 7 }, Some("node 2".to_owned()));
-        assert_eq!(done.unwrap(), 7);
-    }
+/// Whether a call failed before a connection was made, so that nothing was sent.
+fn is_unconnected(status: &tonic::Status) -> bool {
+    let first = std::error::Error::source(status);
+    std::iter::successors(first, |error| error.source())
+        .any(|error| error.is::<tonic::ConnectError>())
 }
+
+#[cfg(test)]
+mod tests;

@@ -343,7 +343,7 @@ async fn metrics_tell_of_zones() {
     let global = Global::start().await;
     let site = Site::start(&global).await;
     global.until("online", |state| online(state) == Some(true)).await;
-    let received = |answer: &Value| answer["zones"]["east"].is_object();
+    let received = |answer: &Value| answer["zones"]["east"]["proxies"] == 2;
     site.reports.send_modify(|report| report.proxies = 2);
     global.until_answer("/_progress", received).await;
     let metrics = higuma_serve::Metrics::new();

@@ -6,7 +6,7 @@ pub(crate) mod lossy;
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt as _};
 use std::path::PathBuf;
 
 /// One folder of files. Names are plain file names.
@@ -64,7 +64,9 @@ impl Disk for Folder {
     }
 
     fn create(&self, name: &str) -> io::Result<File> {
-        File::create(self.path(name))
+        // What it will hold includes secrets, not encrypted in this version.
+        let mut options = File::options();
+        options.write(true).create(true).truncate(true).mode(0o600).open(self.path(name))
     }
 
     fn open(&self, name: &str) -> io::Result<File> {

@@ -32,8 +32,7 @@ pub struct LogCounts {
     /// All syncs together, in microseconds.
     pub sync_us: u64,
     pub last_sync_us: u64,
-    /// Not cumulative: syncs of at most 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 100 and 1,000 ms, and
-    /// slower ones last.
+    /// Not cumulative; by `SYNC_BOUNDS_US`, slower ones last.
     pub sync_buckets: [u64; SYNC_BOUNDS_US.len() + 1],
 }
 
