@@ -1,1 +1,25 @@
-//! x
+//! DNS for `.mesh`: what a zone answers for the host names of its services.
+//!
+//! ```text
+//! Snapshot ──► NameTable ──┐
+//! query ──────────────────►├─ answer ──► address | empty | no such name
+//!                          └─ any other domain ──► Forwarder ──► the system's name servers
+//! ```
+//!
+//! [`NameTable`] and [`answer`] are pure; [`serve`] brings them to a socket. UDP only: TCP, and so
+//! an answer that does not fit a datagram, is not here yet (such an answer is cut short, marked
+//! as truncated). Not here either: who allocates addresses (`model::vip`, written by the zone's
+//! registrar).
+
+mod answer;
+mod forward;
+mod metrics;
+mod names;
+mod reply;
+mod server;
+
+pub use answer::{Answer, Query, QueryType, answer};
+pub use forward::{Forwarder, NoResolver};
+pub use metrics::QueryCounts;
+pub use names::NameTable;
+pub use server::{MAX_FORWARDS, ServeError, serve};

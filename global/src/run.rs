@@ -108,15 +108,15 @@ async fn follow_leader(
     loop {
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            () = store.leader_is_not(leader) => {}
+            now = store.leader_is_not(leader) => {
+                let Ok(now) = now else {
+                    // The store's own task says why.
+                    stop.cancelled().await;
+                    return Ok(());
+                };
+                leader = now;
+            }
         }
-        let now = store.leader();
-        if now == leader {
-            // Raft has stopped; the store's own task says why.
-            stop.cancelled().await;
-            return Ok(());
-        }
-        leader = now;
         ready.send_modify(|ready| match leader {
             Some(_) => ready.done("cluster"),
             None => ready.wait("cluster", "no leader is known"),

@@ -9,6 +9,7 @@
 //! assert_eq!(document.key(), resource.key);
 //! ```
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -17,7 +18,8 @@ use serde_json::Value;
 use crate::resource::{Labels, Owner, Resource, Timestamp};
 use crate::spec::{
     Admin, AvailableService, CaBackend, Dataplane, Gateway, Inbound, Mesh, Mtls, Outbound,
-    SERVICE_TAG, Selector, SplitEntry, Tags, TrafficPermission, TrafficRoute, Zone, ZoneIngress,
+    SERVICE_TAG, Selector, SplitEntry, Tags, TrafficPermission, TrafficRoute, Vip, Zone,
+    ZoneIngress,
 };
 use crate::{
     ClusterId, Document, Key, Kind, KindSpec, Place, SecretBytes, Snapshot, Spec, canonical_spec,
@@ -69,6 +71,12 @@ pub fn zone(name: &str) -> Builder<Zone> {
 pub fn secret(mesh: &str, name: &str, bytes: &[u8], owner: Owner, version: u64) -> Resource {
     let key = Key::new(Kind::Secret, mesh, name);
     resource(key, &Labels::new(), Spec::Secret(SecretBytes::plain(bytes)), owner, version)
+}
+
+/// The address of a host name, as a zone's registrar writes it.
+pub fn vip(hostname: &str, address: Ipv4Addr, zone: &str, version: u64) -> Resource {
+    let spec = canonical_spec(&Vip { address }).expect("invariant: an address is canonical");
+    resource(crate::vip::key(hostname), &Labels::new(), spec, Owner::zone(zone), version)
 }
 
 /// A Snapshot of these resources, put in this order.

@@ -10,8 +10,10 @@ use higuma_model::{Document, Rejection, Violation};
 use higuma_rest::{ApiError, Doing};
 use higuma_serve::axum::Router;
 use higuma_serve::axum::extract::rejection::JsonRejection;
-use higuma_serve::axum::extract::{DefaultBodyLimit, Json, State};
+use higuma_serve::axum::extract::{DefaultBodyLimit, Json, Request, State};
 use higuma_serve::axum::http::StatusCode;
+use higuma_serve::axum::middleware::{self, Next};
+use higuma_serve::axum::response::{IntoResponse, Response};
 use higuma_serve::axum::routing::post;
 use higuma_xds::{BootstrapRequest, ProxyKind, bootstrap};
 use serde::Deserialize;
@@ -23,6 +25,9 @@ use crate::zone::Zone;
 /// A document of at most 1 MiB, and what is around it.
 const MAX_BODY: usize = (1 << 20) + (64 << 10);
 
+/// How long a request may take, its body included. Longer than [`LEAVE_LIMIT`].
+const REQUEST_LIMIT: Duration = Duration::from_secs(15);
+
 /// How long a leaving proxy waits until the others have stopped calling it.
 const LEAVE_LIMIT: Duration = Duration::from_millis(4500);
 
@@ -31,7 +36,19 @@ pub(crate) fn router(zone: Arc<Zone>) -> Router {
         .route("/bootstrap", post(answer))
         .route("/leave", post(leave))
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn(in_time))
         .with_state(zone)
+}
+
+/// Gives up on a caller that sends its body forever.
+async fn in_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(REQUEST_LIMIT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            let detail = format!("the request took longer than {} s", REQUEST_LIMIT.as_secs());
+            ApiError::new(StatusCode::REQUEST_TIMEOUT, "Request timeout", detail).into_response()
+        }
+    }
 }
 
 #[derive(Deserialize)]

@@ -14,12 +14,15 @@ use tokio::time::Instant;
 /// Lifetime of a workload's certificate unless the mesh says another (Kuma's default).
 const LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// Between attempts to renew a certificate while none can be issued.
+const RENEWAL_RETRY: Duration = Duration::from_secs(30);
+
 /// A proxy's certificate, what it was issued for, and when it is renewed.
 #[derive(Clone)]
 pub(crate) struct Credential {
     pub(crate) identity: Identity,
     uris: BTreeSet<String>,
-    pub(crate) renew_at: Instant,
+    renew_at: Instant,
 }
 
 /// Why a proxy has no certificate.
@@ -32,6 +35,12 @@ pub(crate) enum Unissued {
 }
 
 impl Credential {
+    /// When to ask for a renewal next. An old one that could not be renewed just now waits: its
+    /// time has passed already, and would pass again at once.
+    pub(crate) fn renewal(&self, now: Instant) -> Instant {
+        self.renew_at.max(now + RENEWAL_RETRY)
+    }
+
     /// The certificate that a proxy is to have now: `before` as long as it fits, else a new one.
     /// None where its mesh has no mTLS.
     pub(crate) fn for_proxy(
@@ -156,6 +165,9 @@ mod tests {
         assert_eq!(parsed.subject().iter().count(), 0, "Envoy refuses an empty common name");
         assert_eq!(get(Some(&first), now).identity, first.identity);
         assert_ne!(get(Some(&first), first.renew_at).identity, first.identity);
+        assert_eq!(first.renewal(now), first.renew_at);
+        let late = first.renew_at + LIFETIME;
+        assert_eq!(first.renewal(late), late + RENEWAL_RETRY, "not at once, over and over");
         let other = state(Some(&Authority::generate("default", LIFETIME).unwrap()));
         let renewed = Credential::for_proxy(&other, &key, Some(&first), now).unwrap().unwrap();
         assert_ne!(renewed.identity.ca_pem, first.identity.ca_pem);

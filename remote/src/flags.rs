@@ -28,13 +28,17 @@ pub struct RunArgs {
         required = true
     )]
     pub global: Vec<String>,
-    /// The address to listen on for proxies. REST and diagnostics are plaintext in this version,
+    /// The address to listen on for proxies and DNS. REST and diagnostics are plaintext in this version,
     /// so they listen on it only if it is loopback, else on 127.0.0.1.
     #[arg(long, env = "HIGUMA_BIND", value_name = "IP", default_value = "127.0.0.1")]
     pub bind: IpAddr,
     /// Bootstrap and ADS.
     #[arg(long, env = "HIGUMA_PROXY_PORT", value_name = "PORT", default_value_t = 5678)]
     pub proxy_port: u16,
+    /// DNS of the domain `mesh`, over UDP. What is asked of other domains goes to the name servers
+    /// of /etc/resolv.conf.
+    #[arg(long, env = "HIGUMA_DNS_PORT", value_name = "PORT", default_value_t = 5653)]
+    pub dns_port: u16,
     #[arg(long, env = "HIGUMA_REST_PORT", value_name = "PORT", default_value_t = 5681)]
     pub rest_port: u16,
     #[arg(long, env = "HIGUMA_DIAGNOSTICS_PORT", value_name = "PORT", default_value_t = 5680)]
@@ -53,6 +57,10 @@ Examples:
 impl RunArgs {
     pub(crate) fn proxy_address(&self) -> SocketAddr {
         SocketAddr::new(self.bind, self.proxy_port)
+    }
+
+    pub(crate) fn dns_address(&self) -> SocketAddr {
+        SocketAddr::new(self.bind, self.dns_port)
     }
 
     pub(crate) fn rest_address(&self) -> SocketAddr {

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! global ══KDS══► inbox ──► Store ──► view (index) ──► stream per Envoy ══ADS══► Envoy
-//!                             ▲                              │ opened, closed
+//!                             ▲         │                    │ opened, closed
+//!                             │         └──► names ──► DNS   │
 //!                             └──────── registrar ◄── live ◄─┘
 //! ```
 
@@ -13,6 +14,7 @@ mod credential;
 mod flags;
 mod inbox;
 mod live;
+mod names;
 mod progress;
 mod registrar;
 mod run;

@@ -1,7 +1,7 @@
 //! The proxies whose ADS streams are open at this control plane.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use higuma_model::{Document, Key, Timestamp};
 use tokio::sync::watch;
@@ -22,9 +22,16 @@ pub(crate) struct LiveProxy {
 
 pub(crate) type LiveProxies = BTreeMap<Key, LiveProxy>;
 
+/// Processes whose leave is remembered: more than drain at one time. The oldest give way.
+const MAX_LEFT: usize = 4096;
+
 /// All of them, as they come and go.
 #[derive(Clone)]
-pub(crate) struct Live(Arc<watch::Sender<LiveProxies>>);
+pub(crate) struct Live {
+    proxies: Arc<watch::Sender<LiveProxies>>,
+    /// Processes that said that they leave. Their Envoys drain for a while and may reconnect.
+    left: Arc<Mutex<VecDeque<(Key, String)>>>,
+}
 
 /// Another process holds the name.
 #[derive(Debug, thiserror::Error)]
@@ -35,26 +42,30 @@ pub(crate) struct Taken(pub(crate) Key);
 
 impl Live {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(watch::Sender::new(LiveProxies::new())))
+        let proxies = Arc::new(watch::Sender::new(LiveProxies::new()));
+        Self { proxies, left: Arc::default() }
     }
 
     pub(crate) fn watch(&self) -> watch::Receiver<LiveProxies> {
-        self.0.subscribe()
+        self.proxies.subscribe()
     }
 
     /// Whether a stream of another process holds the name.
     pub(crate) fn is_taken(&self, key: &Key, instance: &str) -> bool {
-        self.0.borrow().get(key).is_some_and(|held| *held.instance != *instance)
+        self.proxies.borrow().get(key).is_some_and(|held| *held.instance != *instance)
     }
 
     /// Adds a proxy until the guard is dropped. A stream of the same process gives way: its
-    /// Envoy has reconnected.
-    pub(crate) fn enter(&self, key: Key, proxy: LiveProxy) -> Result<Presence, Taken> {
+    /// Envoy has reconnected. One that was leaving goes on leaving.
+    pub(crate) fn enter(&self, key: Key, mut proxy: LiveProxy) -> Result<Presence, Taken> {
         let stream = proxy.stream;
-        let entered = self.0.send_if_modified(|live| {
+        let entered = self.proxies.send_if_modified(|live| {
             if live.get(&key).is_some_and(|held| held.instance != proxy.instance) {
                 return false;
             }
+            let left = self.left();
+            proxy.leaving |=
+                left.iter().any(|(gone, instance)| *gone == key && **instance == *proxy.instance);
             live.insert(key.clone(), proxy);
             true
         });
@@ -64,15 +75,33 @@ impl Live {
         Ok(Presence { live: self.clone(), key, stream })
     }
 
-    /// Marks a proxy as leaving; false: no such process has a stream here.
+    /// Marks a proxy as leaving, for good; false: no such process has a stream here now.
     pub(crate) fn leave(&self, key: &Key, instance: &str) -> bool {
-        self.0.send_if_modified(|live| match live.get_mut(key) {
-            Some(held) if *held.instance == *instance && !held.leaving => {
-                held.leaving = true;
-                true
+        self.remember_left(key, instance);
+        let mut held = false;
+        self.proxies.send_if_modified(|live| match live.get_mut(key) {
+            Some(proxy) if *proxy.instance == *instance => {
+                held = true;
+                !std::mem::replace(&mut proxy.leaving, true)
             }
             _ => false,
-        })
+        });
+        held
+    }
+
+    fn remember_left(&self, key: &Key, instance: &str) {
+        let mut left = self.left();
+        let one = (key.clone(), instance.to_owned());
+        if !left.contains(&one) {
+            left.push_back(one);
+        }
+        if left.len() > MAX_LEFT {
+            left.pop_front();
+        }
+    }
+
+    fn left(&self) -> MutexGuard<'_, VecDeque<(Key, String)>> {
+        self.left.lock().expect("invariant: nothing panics while it holds this lock")
     }
 }
 
@@ -91,11 +120,17 @@ impl Presence {
     pub(crate) fn stream(&self) -> u64 {
         self.stream
     }
+
+    /// Whether no newer stream of the same process holds the name.
+    pub(crate) fn is_current(&self) -> bool {
+        let live = self.live.proxies.borrow();
+        live.get(&self.key).is_some_and(|held| held.stream == self.stream)
+    }
 }
 
 impl Drop for Presence {
     fn drop(&mut self) {
-        self.live.0.send_if_modified(|live| {
+        self.live.proxies.send_if_modified(|live| {
             let own = live.get(&self.key).is_some_and(|held| held.stream == self.stream);
             own && live.remove(&self.key).is_some()
         });
@@ -128,11 +163,16 @@ mod tests {
         assert!(taken.to_string().contains("held by another running proxy"), "{taken}");
 
         let second = live.enter(key.clone(), proxy(3, "a")).unwrap();
+        assert!(second.is_current() && !first.is_current());
         drop(first);
         assert!(live.watch().borrow().contains_key(&key), "the newer stream stays");
         assert!(!live.leave(&key, "b") && live.leave(&key, "a"));
+        assert!(live.leave(&key, "a"), "asked again, the same answer");
         drop(second);
         assert!(live.watch().borrow().is_empty());
+        let again = live.enter(key.clone(), proxy(5, "a")).unwrap();
+        assert!(live.watch().borrow()[&key].leaving, "a draining Envoy does not come back");
+        drop(again);
         assert!(live.enter(key, proxy(4, "b")).is_ok(), "a dead one's name is taken over");
     }
 }

@@ -7,7 +7,7 @@ mod plan;
 use std::sync::Arc;
 use std::time::Duration;
 
-use higuma_model::MAX_OPERATIONS;
+use higuma_model::{Check, MAX_OPERATIONS, Operation};
 use higuma_store::WriteError;
 use tokio::time::Instant;
 
@@ -36,18 +36,27 @@ pub(crate) async fn run(zone: Arc<Zone>) -> anyhow::Result<()> {
             instance: &zone.instance,
         };
         let mut plan = plan(&zone.place, &view, &now_live, &mut absences, &moment);
-        let more = plan.operations.len() > MAX_OPERATIONS;
         plan.operations.truncate(MAX_OPERATIONS);
-        let wrote = !plan.operations.is_empty();
-        let failed = match wrote {
-            true => failed(zone.write(plan.checks, plan.operations).await),
-            false => false,
+        let failed = match write(&zone, &plan.checks, plan.operations).await {
+            Ok(Some(version)) if version > view.snapshot.version() => {
+                // The next plan sees what this one wrote; else it would write that again.
+                tokio::select! {
+                    biased;
+                    () = zone.stop.cancelled() => return Ok(()),
+                    seen = views.wait_for(|view| view.snapshot.version() >= version) => drop(seen?),
+                }
+                continue;
+            }
+            Ok(_) => false,
+            Err(error) => {
+                tracing::warn!(%error, "the zone's proxies are not written yet");
+                true
+            }
         };
-        if more && !failed {
-            continue;
-        }
         let wake = if failed { Some(Instant::now() + RETRY) } else { plan.wake_at };
         tokio::select! {
+            // First: the views end when the zone stops, which is no failure.
+            biased;
             () = zone.stop.cancelled() => return Ok(()),
             changed = live.changed(), if !failed => changed?,
             changed = views.changed(), if !failed => changed?,
@@ -56,14 +65,33 @@ pub(crate) async fn run(zone: Arc<Zone>) -> anyhow::Result<()> {
     }
 }
 
-fn failed(written: Result<u64, WriteError>) -> bool {
-    match written {
-        Ok(_) => false,
-        Err(error) => {
-            tracing::warn!(%error, "the zone's proxies are not written yet");
-            true
+/// Writes operations in as few transactions as they fit in, and returns the last one's version. One
+/// that alone is too large is left out: it must not keep the other proxies from being written.
+async fn write(
+    zone: &Zone,
+    checks: &[Check],
+    operations: Vec<Operation>,
+) -> Result<Option<u64>, WriteError> {
+    let mut version = None;
+    let mut parts = vec![operations];
+    while let Some(mut part) = parts.pop() {
+        if part.is_empty() {
+            continue;
+        }
+        match zone.write(checks.to_vec(), part.clone()).await {
+            Ok(written) => version = Some(written),
+            Err(WriteError::TooLarge(_)) if part.len() > 1 => {
+                let rest = part.split_off(part.len() / 2);
+                parts.extend([rest, part]);
+            }
+            Err(WriteError::TooLarge(why)) => {
+                let key = part.first().map(|operation| format!("{operation:.120?}"));
+                tracing::error!(operation = key, %why, "left out: its document must be made smaller");
+            }
+            Err(error) => return Err(error),
         }
     }
+    Ok(version)
 }
 
 async fn until(time: Option<Instant>) {
@@ -72,3 +100,6 @@ async fn until(time: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,7 +24,7 @@ use crate::live::Live;
 use crate::progress::{self, Books};
 use crate::view::{self, View};
 use crate::zone::{Zone, random};
-use crate::{bootstrap, registrar};
+use crate::{bootstrap, names, registrar};
 
 /// How long tasks may take to stop; streams are cut after three seconds.
 const DRAIN: Duration = Duration::from_secs(8);
@@ -54,11 +54,13 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     tasks.spawn("diagnostics", diagnostics::run(port, readiness, metrics.clone(), tasks.token()));
     let rest = listen::bind(args.rest_address(), "REST", "--rest-port").await?;
     let proxies = listen::bind(args.proxy_address(), "ADS", "--proxy-port or --bind").await?;
+    let dns = listen::bind_udp(args.dns_address(), "DNS", "--dns-port or --bind").await?;
     let store = open(&args).await?;
     metrics.register(|registry| registry.register_collector(store.collector()));
 
     let zone = assemble(&args, &store, &transport, &mut tasks);
     tasks.spawn("registrar", registrar::run(zone.clone()));
+    names::serve(&zone, dns, &metrics, &mut tasks)?;
     let ads = AggregatedDiscoveryServiceServer::new(Ads(zone.clone()));
     let routes = tonic::service::Routes::new(ads).prepare().into_axum_router().reset_fallback();
     let routes = routes.merge(bootstrap::router(zone.clone()));

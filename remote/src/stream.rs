@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::service::discovery::v3::{
@@ -30,6 +31,20 @@ pub(crate) const INSTANCE_KEY: &str = "higuma.instance";
 /// Faults that are kept of one proxy; the first ones say what to mend.
 const MAX_FAULTS: usize = 8;
 
+/// How long a stream may be open before it says whose it is. Envoy sends its first request with
+/// the stream.
+const FIRST_REQUEST_LIMIT: Duration = Duration::from_secs(10);
+
+/// Whether a stream's proxy is in the state.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// Not yet: the registrar is about to write it.
+    New,
+    Registered,
+    /// No longer: it is leaving, or was deleted.
+    Gone,
+}
+
 /// A stream whose proxy is registered.
 pub(crate) struct ProxyStream {
     zone: Arc<Zone>,
@@ -39,6 +54,9 @@ pub(crate) struct ProxyStream {
     views: watch::Receiver<Arc<View>>,
     session: Session,
     credential: Option<Credential>,
+    /// When the credential is looked at again.
+    renewal: Option<Instant>,
+    standing: Standing,
     faults: Vec<String>,
     out: VecDeque<DeltaDiscoveryResponse>,
 }
@@ -49,7 +67,8 @@ impl ProxyStream {
         zone: Arc<Zone>,
         mut inbound: Streaming<DeltaDiscoveryRequest>,
     ) -> Result<Self, Status> {
-        let first = inbound.message().await?;
+        let first = tokio::time::timeout(FIRST_REQUEST_LIMIT, inbound.message()).await;
+        let first = first.map_err(|_| Status::deadline_exceeded("no request came"))??;
         let first = first.ok_or_else(|| Status::invalid_argument("no request came"))?;
         let node = first.node.as_ref();
         let node = node.ok_or_else(|| Status::invalid_argument("the first request has no node"))?;
@@ -78,6 +97,8 @@ impl ProxyStream {
             inbound,
             session: Session::new(),
             credential: None,
+            renewal: None,
+            standing: Standing::New,
             faults: Vec::new(),
             out: VecDeque::new(),
         };
@@ -93,7 +114,6 @@ impl ProxyStream {
             if let Some(response) = self.out.pop_front() {
                 return Some(Ok(response));
             }
-            let renewal = self.credential.as_ref().map(|credential| credential.renew_at);
             tokio::select! {
                 () = self.zone.stop.cancelled() => {
                     return Some(Err(Status::unavailable("the control plane stops")));
@@ -110,7 +130,7 @@ impl ProxyStream {
                     changed.ok()?;
                     self.generate();
                 }
-                () = at(renewal) => self.generate(),
+                () = at(self.renewal) => self.generate(),
             }
         }
     }
@@ -127,10 +147,19 @@ impl ProxyStream {
     fn generate(&mut self) {
         let view = self.views.borrow_and_update().clone();
         if view.snapshot.get(&self.proxy.key).is_none() {
+            self.renewal = None;
+            if self.standing == Standing::Registered {
+                // It confirms no later version, and nobody is to wait for one.
+                self.standing = Standing::Gone;
+                self.zone.books.forget(self.presence.key(), self.presence.stream());
+            }
             return;
         }
+        self.standing = Standing::Registered;
         self.faults.clear();
         let identity = self.identity(&view);
+        let now = Instant::now();
+        self.renewal = self.credential.as_ref().map(|credential| credential.renewal(now));
         let (config, problems) = config(&view.index, &self.proxy, &identity);
         self.faults.extend(problems.iter().map(ToString::to_string));
         self.out.extend(self.session.on_config(&config, view.index.versions()));
@@ -156,6 +185,10 @@ impl ProxyStream {
 
     /// Writes into the books what is known of the proxy.
     fn note(&self) {
+        // A stream that another of the same process has followed speaks for the proxy no more.
+        if self.standing == Standing::Gone || !self.presence.is_current() {
+            return;
+        }
         let nacks = self.session.nacks();
         let refused = nacks.iter().map(|nack| format!("{}: refused: {}", nack.name, nack.error));
         let faults = refused.chain(self.faults.iter().cloned()).take(MAX_FAULTS).collect();

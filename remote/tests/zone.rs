@@ -2,11 +2,11 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use higuma_model::testing::{mesh, secret, traffic_permission};
+use higuma_model::testing::{mesh, secret, traffic_permission, zone_ingress};
 use higuma_model::{
     ClusterId, Operation, Owner, Received, RequestId, Timestamp, Transaction, Upstream,
     ca_certificate_key, ca_private_key_key,
@@ -17,6 +17,7 @@ use higuma_serve::pki::{Authority, Subject, write_certificate, write_key};
 use higuma_store::{Options, Store, Timers};
 use higuma_testkit::{FakeEnvoy, free_addr, poll_until, wait_for};
 use serde_json::{Value, json};
+use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 use tonic::transport::{Certificate, ClientTlsConfig};
 
@@ -27,6 +28,7 @@ struct Zone {
     folder: tempfile::TempDir,
     address: SocketAddr,
     rest: SocketAddr,
+    dns: SocketAddr,
     ca_pem: String,
     tls: TlsFlags,
     running: JoinSet<anyhow::Result<()>>,
@@ -56,6 +58,9 @@ async fn fill(folder: &Path) {
             .source(&[("kuma.io/service", "*")])
             .destination(&[("kuma.io/service", "*")])
             .resource(Owner::Global, 4),
+        zone_ingress("west-1")
+            .available("default", &[("kuma.io/service", "billing")], 1)
+            .resource(Owner::zone("west"), 4),
     ];
     let position = Upstream { cluster: ClusterId(5), epoch: 1, version: 4 };
     let received = Received { zone: None, position, builds_on: None, upserts, removed: vec![] };
@@ -99,7 +104,8 @@ impl Zone {
         let address = free_addr();
         let (tls, ca_pem) = tls(folder.path(), address.ip());
         let running = JoinSet::new();
-        let mut zone = Self { folder, address, rest: free_addr(), ca_pem, tls, running };
+        let (rest, dns) = (free_addr(), free_addr());
+        let mut zone = Self { folder, address, rest, dns, ca_pem, tls, running };
         let args = zone.args();
         zone.running.spawn(higuma_remote::run(args));
         zone
@@ -113,6 +119,7 @@ impl Zone {
             global: vec![format!("{}:9", self.address.ip())],
             bind: self.address.ip(),
             proxy_port: self.address.port(),
+            dns_port: self.dns.port(),
             rest_port: self.rest.port(),
             diagnostics_port: free_addr().port(),
             tls: self.tls.clone(),
@@ -143,6 +150,27 @@ impl Zone {
         let url = format!("https://{}{path}", self.address);
         let answer = client.post(url).json(body).send().await.unwrap();
         (answer.status().as_u16(), answer.json().await.unwrap())
+    }
+
+    /// The address that DNS answers for a host name; none where it answers without one.
+    async fn resolve(&self, hostname: &str) -> std::io::Result<Option<Ipv4Addr>> {
+        let mut query = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+        for label in hostname.split('.') {
+            query.push(u8::try_from(label.len()).unwrap());
+            query.extend(label.bytes());
+        }
+        // The root, type A, class IN.
+        query.extend([0, 0, 1, 0, 1]);
+        let socket = UdpSocket::bind((self.address.ip(), 0)).await?;
+        socket.connect(self.dns).await?;
+        socket.send(&query).await?;
+        let mut answer = [0; 512];
+        let received = tokio::time::timeout(PATIENCE, socket.recv(&mut answer)).await;
+        let length = received.unwrap()?;
+        assert_eq!(answer[..2], query[..2], "the same id");
+        let answers = u16::from_be_bytes([answer[6], answer[7]]);
+        let last: [u8; 4] = answer[length - 4..length].try_into().unwrap();
+        Ok((answers == 1).then(|| Ipv4Addr::from(last)))
     }
 
     /// Names of the zone's Dataplanes, and whether their insights say online.
@@ -227,4 +255,21 @@ async fn a_bootstrap_is_for_a_proxy_of_a_known_mesh() {
     assert!(!body["invalid_parameters"].as_array().unwrap().is_empty(), "{body}");
     let (status, body) = zone.post("/bootstrap", &json!({"x": 1})).await;
     assert_eq!((status, &body["title"]), (400, &json!("Bad Request")), "{body}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_are_answered_while_the_global_is_gone() {
+    let zone = Zone::start().await;
+    let answered = |answer: &std::io::Result<Option<Ipv4Addr>>| matches!(answer, Ok(Some(_)));
+    let billing = async || zone.resolve("billing.mesh").await;
+    let billing = poll_until("another zone's service", PATIENCE, billing, answered).await;
+    assert_eq!(zone.resolve("web.mesh").await.unwrap(), None, "it has no proxy yet");
+
+    let envoy = zone.connect("a", &web()).await.unwrap();
+    let web = async || zone.resolve("web.mesh").await;
+    let web = poll_until("the new service", PATIENCE, web, answered).await.unwrap().unwrap();
+    assert_ne!(web, billing.unwrap().unwrap());
+    let vip = zone.rest("/vips/web.mesh").await;
+    assert_eq!(vip["address"], json!(web.unwrap().to_string()), "{vip}");
+    drop(envoy);
 }

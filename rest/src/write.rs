@@ -1,5 +1,7 @@
 //! PUT and DELETE: admission against a fresh snapshot, then one transaction.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use higuma_model::{
     Admission, Admitted, Document, Expected, Key, Need, Precondition, Refusal, Rejection,
@@ -10,6 +12,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::answer::Answer;
 use crate::api::{Api, now};
@@ -18,6 +21,9 @@ use crate::query::Query;
 
 /// A body; what an entry of the log may take at most.
 const MAX_BODY: usize = 1 << 20;
+
+/// How long a body may take to arrive: a megabyte over a slow link.
+const BODY_LIMIT: Duration = Duration::from_secs(30);
 
 /// Rounds of admission when the state changes under it.
 const MAX_ROUNDS: u32 = 3;
@@ -72,7 +78,7 @@ async fn admitted(
             Ok(version) => {
                 let have = api.store.snapshot();
                 let have = have.get(key).map(|resource| resource.modified_at);
-                return Ok(answer(&admitted, version, have));
+                return Ok(answer(&admitted, version, have.map(|have| tag(version, have))));
             }
             Err(WriteError::Refused(Refusal::Stale { what })) if round < MAX_ROUNDS => {
                 tracing::debug!(%key, what, "admitted again: the state changed");
@@ -81,6 +87,13 @@ async fn admitted(
         }
     }
     unreachable!("the last round returns")
+}
+
+/// The ETag of what was written at `version` where the state now has `have`. A later one is
+/// somebody else's: whoever got it would replace, by `If-Match`, what they never saw. (An earlier
+/// one: the write was equal to what was there.)
+fn tag(version: u64, have: u64) -> u64 {
+    have.min(version)
 }
 
 fn provide(api: &Api, admitted: &mut Admitted) -> Result<(), ApiError> {
@@ -117,7 +130,12 @@ fn random() -> u64 {
 }
 
 async fn read_body(body: Body) -> Result<Value, ApiError> {
-    let collected = Limited::new(body, MAX_BODY).collect().await.map_err(|error| {
+    let collected = timeout(BODY_LIMIT, Limited::new(body, MAX_BODY).collect()).await;
+    let collected = collected.map_err(|_| {
+        let detail = format!("the body did not arrive within {} s", BODY_LIMIT.as_secs());
+        ApiError::new(StatusCode::REQUEST_TIMEOUT, "Request timeout", detail)
+    })?;
+    let collected = collected.map_err(|error| {
         if error.is::<LengthLimitError>() {
             let detail = format!("the body is larger than {MAX_BODY} bytes");
             return ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "Bad Request", detail);

@@ -210,3 +210,18 @@ async fn the_mesh_goes_with_what_it_holds_and_secrets_stay_inside() {
     assert_eq!(server.call("DELETE", "/meshes/default", &[], "").await.status, StatusCode::OK);
     assert!(server.store.snapshot().is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_etag_is_of_the_write_that_it_answers() {
+    let server = Server::start().await;
+    server.put("/meshes/default", mesh()).await;
+    let put = |n: u32| {
+        let body = permission(&format!("service-{n}"));
+        server.put(PERMISSION, body)
+    };
+    let (a, b, c, d) = tokio::join!(put(1), put(2), put(3), put(4));
+    for written in [a, b, c, d] {
+        let own = format!("\"{}\"", written.version);
+        assert_eq!(written.etag, Some(own), "another one's would let its holder overwrite it");
+    }
+}

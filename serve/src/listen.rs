@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UdpSocket};
 
 /// A listener that could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -31,15 +31,30 @@ pub enum ListenError {
 /// One message that says all three.
 pub async fn bind(addr: SocketAddr, what: &str, setting: &str) -> Result<TcpListener, ListenError> {
     let listener = TcpListener::bind(addr).await;
-    listener.map_err(|source| {
-        let (what, setting) = (what.to_owned(), setting.to_owned());
-        match source.kind() {
-            ErrorKind::AddrInUse => ListenError::InUse { what, addr, setting },
-            ErrorKind::AddrNotAvailable => ListenError::NotOurs { what, addr, setting },
-            ErrorKind::PermissionDenied => ListenError::Denied { what, addr, setting },
-            _ => ListenError::Other { what, addr, setting, source },
-        }
-    })
+    listener.map_err(|source| explain(addr, what, setting, source))
+}
+
+/// As [`bind`], for datagrams.
+///
+/// # Errors
+/// As [`bind`].
+pub async fn bind_udp(
+    addr: SocketAddr,
+    what: &str,
+    setting: &str,
+) -> Result<UdpSocket, ListenError> {
+    let socket = UdpSocket::bind(addr).await;
+    socket.map_err(|source| explain(addr, what, setting, source))
+}
+
+fn explain(addr: SocketAddr, what: &str, setting: &str, source: std::io::Error) -> ListenError {
+    let (what, setting) = (what.to_owned(), setting.to_owned());
+    match source.kind() {
+        ErrorKind::AddrInUse => ListenError::InUse { what, addr, setting },
+        ErrorKind::AddrNotAvailable => ListenError::NotOurs { what, addr, setting },
+        ErrorKind::PermissionDenied => ListenError::Denied { what, addr, setting },
+        _ => ListenError::Other { what, addr, setting, source },
+    }
 }
 
 #[cfg(test)]
@@ -59,6 +74,15 @@ mod tests {
                  one, or choose another address with --rest or HIGUMA_REST"
             )
         );
+    }
+
+    #[tokio::test]
+    async fn a_udp_address_in_use_is_explained() {
+        let any = "127.0.0.1:0".parse().expect("address");
+        let first = bind_udp(any, "DNS", "--dns-port").await.expect("a free port");
+        let addr = first.local_addr().expect("address");
+        let error = bind_udp(addr, "DNS", "--dns-port").await.expect_err("in use");
+        assert!(error.to_string().contains("which is in use by another process"), "{error}");
     }
 
     #[tokio::test]

@@ -11,7 +11,8 @@ use tracing_subscriber::EnvFilter;
 /// The environment variable that holds the filter.
 pub const FILTER_VARIABLE: &str = "HIGUMA_LOG";
 /// openraft tells every vote and heartbeat; what operators need of it, the store says itself.
-const DEFAULT_FILTER: &str = "info,openraft=warn";
+/// hickory's server tells every query, twice.
+const DEFAULT_FILTER: &str = "info,openraft=warn,hickory_server=warn";
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -86,7 +87,10 @@ mod tests {
 
     #[test]
     fn filters_and_formats_are_validated() {
-        assert_eq!(filter("").expect("empty").to_string(), "openraft=warn,info");
+        assert_eq!(
+            filter("").expect("empty").to_string(),
+            "hickory_server=warn,openraft=warn,info"
+        );
         assert!(filter("higuma_store=debug,info").is_ok());
         let error = filter("higuma_store=loud").expect_err("no such level").to_string();
         assert!(

@@ -21,6 +21,9 @@ use crate::raft::types::NodeId;
 /// Between two rounds of questions to the members that did not answer yet.
 const ROUND: Duration = Duration::from_millis(200);
 
+/// How long a member has to answer a question; it syncs one small file at most.
+const CALL_LIMIT: Duration = Duration::from_secs(1);
+
 /// How often it is said in the log who is still missing.
 const ROUNDS_PER_LINE: u32 = 25;
 
@@ -98,23 +101,17 @@ pub(crate) async fn join(
         return found(founding).await;
     }
     let mut adopted = founding.adopted.subscribe();
-    let mut unseen: BTreeMap<NodeId, String> = others(links);
     let is_founder = links.members.keys().next() == Some(&links.node);
     for round in 0_u32.. {
-        let mut missing = BTreeMap::new();
-        for (peer, address) in &unseen {
-            if let Some(why) = ask(links, *peer, address).await? {
-                missing.insert(*peer, (address.clone(), why));
-            }
+        let asked = ask_all(links, is_founder).await;
+        // Looked at after the answers: a founder that says that its cluster has formed may have
+        // handed the id to this very node a moment ago.
+        if let Some(cluster) = *adopted.borrow_and_update() {
+            return Ok(cluster);
         }
-        unseen.retain(|peer, _| missing.contains_key(peer));
-        if unseen.is_empty() && is_founder {
+        let missing = asked?;
+        if missing.is_empty() && is_founder {
             return found(founding).await;
-        }
-        if unseen.is_empty() {
-            // A formed cluster would have shown itself, so only the founder's call is missing;
-            // it is asked again in case that this node was wiped meanwhile.
-            unseen = others(links);
         }
         if round % ROUNDS_PER_LINE == 0 && !missing.is_empty() {
             tracing::info!(missing = ?missing, "waiting for the other members to form a cluster");
@@ -122,14 +119,28 @@ pub(crate) async fn join(
         tokio::select! {
             () = stop.cancelled() => return Err(FormError::Stopped),
             () = tokio::time::sleep(ROUND) => {}
-            changed = adopted.changed() => {
-                if changed.is_ok() && let Some(cluster) = *adopted.borrow() {
+            adopted = adopted.wait_for(Option::is_some) => {
+                if let Some(cluster) = adopted.ok().and_then(|adopted| *adopted) {
                     return Ok(cluster);
                 }
             }
         }
     }
     Err(FormError::Stopped)
+}
+
+/// The members that don't answer, and why; an error if one belongs to a cluster.
+async fn ask_all(
+    links: &Links,
+    is_founder: bool,
+) -> Result<BTreeMap<NodeId, (String, String)>, FormError> {
+    let mut missing = BTreeMap::new();
+    for (peer, address) in others(links) {
+        if let Some(why) = ask(links, peer, &address, is_founder).await? {
+            missing.insert(peer, (address, why));
+        }
+    }
+    Ok(missing)
 }
 
 fn others(links: &Links) -> BTreeMap<NodeId, String> {
@@ -151,10 +162,15 @@ async fn found(founding: &Founding) -> Result<ClusterId, FormError> {
 
 /// Asks one member whether it belongs to a cluster. None: it is empty too, or waits as this node
 /// does; some: it did not answer, and why.
-async fn ask(links: &Links, peer: NodeId, address: &str) -> Result<Option<String>, FormError> {
+async fn ask(
+    links: &Links,
+    peer: NodeId,
+    address: &str,
+    is_founder: bool,
+) -> Result<Option<String>, FormError> {
     let mut client = client(links, peer, address)?;
     let hello = client.hello(proto::HelloRequest { from: links.node });
-    let reply = match tokio::time::timeout(ROUND * 5, hello).await {
+    let reply = match tokio::time::timeout(CALL_LIMIT, hello).await {
         Ok(Ok(reply)) => reply.into_inner(),
         Ok(Err(status)) => return Ok(Some(status.message().to_owned())),
         Err(_) => return Ok(Some("no answer".to_owned())),
@@ -163,7 +179,9 @@ async fn ask(links: &Links, peer: NodeId, address: &str) -> Result<Option<String
         let address = address.to_owned();
         return Err(FormError::WrongNode { address, expected: peer, actual: reply.node });
     }
-    if reply.formed {
+    // Only the founder hands ids out: where one is and this founder has none, its folder is gone.
+    // (The member may be starting: it knows its cluster before it knows its log.)
+    if reply.formed || is_founder && !reply.cluster.is_empty() {
         let cluster = hex::encode(&reply.cluster);
         return Err(FormError::Wiped { peer, address: address.to_owned(), cluster });
     }
@@ -192,16 +210,16 @@ pub(crate) async fn hand_out(
         let mut client = client(links, peer, &address)?;
         loop {
             let form = proto::FormRequest { from: links.node, cluster: cluster_bytes(cluster) };
-            match client.form(form).await {
-                Ok(_) => break,
-                Err(status) if status.code() == tonic::Code::FailedPrecondition => {
+            let why = match tokio::time::timeout(CALL_LIMIT, client.form(form)).await {
+                Ok(Ok(_)) => break,
+                Ok(Err(status)) if status.code() == tonic::Code::FailedPrecondition => {
                     let why = status.message().to_owned();
                     return Err(FormError::Refused { peer, address, why });
                 }
-                Err(status) => {
-                    tracing::info!(peer, address, why = status.message(), "waiting for a member");
-                }
-            }
+                Ok(Err(status)) => status.message().to_owned(),
+                Err(_) => "no answer".to_owned(),
+            };
+            tracing::info!(peer, address, why, "waiting for a member");
             tokio::select! {
                 () = stop.cancelled() => return Err(FormError::Stopped),
                 () = tokio::time::sleep(ROUND) => {}
@@ -210,3 +228,6 @@ pub(crate) async fn hand_out(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

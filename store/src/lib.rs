@@ -27,7 +27,7 @@ pub use open::OpenError;
 pub use options::{NodeId, Options, Timers, Tls};
 pub use raft::log_counters::LogCounts;
 pub use raft::log_storage::OpenLogError;
-pub use store::{Consistency, ReadError, Store, WRITE_LIMIT, WriteError};
+pub use store::{Consistency, ReadError, Stopped, Store, WRITE_LIMIT, WriteError};
 
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -197,12 +197,14 @@ fn receive(
     for key in &received.removed {
         if let Some(resource) = next.get(key) {
             only_others(resource, &resource.owner, receiver)?;
+            only_senders(resource, received)?;
             next.remove(key, version);
         }
     }
     for resource in &received.upserts {
         let before = next.get(&resource.key);
         only_others(resource, before.map_or(&resource.owner, |before| &before.owner), receiver)?;
+        only_senders(resource, received)?;
         let copy = Resource { modified_at: version, ..resource.clone() };
         let same = before.is_some_and(|before| {
             **before == Resource { modified_at: before.modified_at, ..copy.clone() }
@@ -226,6 +228,16 @@ fn only_others(resource: &Resource, before: &Owner, receiver: &Owner) -> Result<
         return Err(foreign(before));
     }
     if resource.owner == *receiver { Err(foreign(receiver)) } else { Ok(()) }
+}
+
+/// A zone sends what is its own; the global also passes on what other zones own.
+fn only_senders(resource: &Resource, received: &Received) -> Result<(), Refusal> {
+    match &received.zone {
+        Some(zone) if resource.owner != Owner::Zone(zone.clone()) => {
+            Err(Refusal::Foreign { key: resource.key.clone(), owner: resource.owner.clone() })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn only_owner(resource: &Resource, writer: &Owner) -> Result<(), Refusal> {

@@ -29,6 +29,10 @@ pub const WRITE_LIMIT: Duration = Duration::from_secs(5);
 /// How long a write or a linearizable read waits for a leader to be known.
 const LEADER_LIMIT: Duration = Duration::from_millis(1500);
 
+/// How long the other members have to let go of their connections when this node stops: a paused
+/// one never does.
+const ENDPOINT_LIMIT: Duration = Duration::from_secs(1);
+
 /// How long a member has to say how it is.
 const STATUS_LIMIT: Duration = Duration::from_millis(500);
 
@@ -69,6 +73,11 @@ pub enum ReadError {
     #[error("this node is at version {have}, version {want} did not arrive in time")]
     Behind { have: u64, want: u64 },
 }
+
+/// The node no longer takes part in its cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this node no longer takes part in its cluster")]
+pub struct Stopped;
 
 /// One node's end of the replicated state. Cheap to clone.
 #[derive(Clone)]
@@ -115,10 +124,21 @@ impl Store {
         self.running().leader()
     }
 
-    /// Resolves when who leads is no longer `known`.
-    pub async fn leader_is_not(&self, known: Option<NodeId>) {
+    /// Resolves with who leads once that is no longer `known`. The answer is what was seen then:
+    /// asked again, it may be `known` once more.
+    ///
+    /// # Errors
+    /// Raft has stopped: nobody will be known to lead.
+    pub async fn leader_is_not(&self, known: Option<NodeId>) -> Result<Option<NodeId>, Stopped> {
+        // The same channel is looked at and waited on: another one may tell the change earlier.
         let mut metrics = self.running().raft.server_metrics();
-        while self.leader() == known && metrics.changed().await.is_ok() {}
+        loop {
+            let leader = metrics.borrow_watched().current_leader;
+            if leader != known {
+                return Ok(leader);
+            }
+            metrics.changed().await.map_err(|_| Stopped)?;
+        }
     }
 
     /// How far this node is.
@@ -151,10 +171,7 @@ impl Store {
             match self.propose(command.clone(), left).await {
                 Proposed::Applied { index, outcome } => {
                     self.running().wait_applied(index, left).await;
-                    return match outcome {
-                        Outcome::Done { version } => Ok(version),
-                        Outcome::Refused(refusal) => Err(WriteError::Refused(refusal)),
-                    };
+                    return written(outcome, unknown);
                 }
                 // The same id again: if it was applied after all, that result is answered.
                 Proposed::Unknown(why) => unknown = Some(why),
@@ -219,8 +236,12 @@ impl Store {
             tracing::warn!(%error, "Raft did not stop cleanly");
         }
         self.inner.stop.cancel();
-        let tasks = std::mem::take(&mut *owned(&self.inner.tasks));
-        tasks.join_all().await;
+        let mut tasks = std::mem::take(&mut *owned(&self.inner.tasks));
+        let ended = async { while tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(ENDPOINT_LIMIT, ended).await.is_err() {
+            tracing::warn!("a member keeps its connection open; cutting it");
+            tasks.shutdown().await;
+        }
         let writer = owned(&self.inner.writer).take();
         if let Some(writer) = writer {
             // Its queue closed with Raft, so it ends once what it has is synced.
@@ -364,12 +385,46 @@ impl Store {
             .max();
         let Some((_, heir)) = best else { return };
         match self.running().raft.trigger().transfer_leader(heir).await {
-            Ok(()) => self.leader_changes(LEADER_LIMIT).await,
+            Ok(()) => {
+                let led = self.leader_is_not(Some(self.inner.node));
+                if tokio::time::timeout(LEADER_LIMIT, led).await.is_err() {
+                    tracing::warn!(heir, "leadership was not taken over in time");
+                }
+            }
             Err(error) => tracing::warn!(%error, heir, "leadership was not handed over"),
         }
     }
 }
 
+/// What a write's outcome is to its caller. `unknown`: an earlier attempt may have been applied.
+fn written(outcome: Outcome, unknown: Option<String>) -> Result<u64, WriteError> {
+    match (outcome, unknown) {
+        (Outcome::Done { version }, _) => Ok(version),
+        // Only this attempt was refused: what the earlier one did was kept, and dropped since.
+        (Outcome::Refused(Refusal::Expired), Some(why)) => Err(WriteError::Unknown(why)),
+        (Outcome::Refused(refusal), _) => Err(WriteError::Refused(refusal)),
+    }
+}
+
 fn owned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().expect("invariant: nothing panics while it holds this lock")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_whose_outcome_is_not_known_is_reported_as_unknown() {
+        let expired = || Outcome::Refused(Refusal::Expired);
+        let first = written(expired(), None);
+        assert!(matches!(first, Err(WriteError::Refused(Refusal::Expired))), "{first:?}");
+        let repeated = written(expired(), Some("node 2 did not answer".to_owned()));
+        assert!(matches!(repeated, Err(WriteError::Unknown(_))), "{repeated:?}");
+        let stale = Outcome::Refused(Refusal::Stale { what: "it changed".to_owned() });
+        let repeated = written(stale, Some("node 2 did not answer".to_owned()));
+        assert!(matches!(repeated, Err(WriteError::Refused(_))), "the kept result: {repeated:?}");
+        let done = written(Outcome::Done { version: 7 }, Some("node 2".to_owned()));
+        assert_eq!(done.unwrap(), 7);
+    }
 }

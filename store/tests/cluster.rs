@@ -257,3 +257,19 @@ async fn a_wiped_node_and_a_wrong_address_are_refused() {
     };
     assert!(refused.to_string().contains("belongs to node 2"), "{refused}");
 }
+
+#[tokio::test]
+async fn whoever_waits_for_a_leader_is_told_who_it_is_and_when_raft_has_stopped() {
+    let lab = Lab::new(1).await;
+    let store = lab.open(1).await.unwrap();
+    let leader = tokio::time::timeout(PATIENCE, store.leader_is_not(None)).await.unwrap();
+    assert_eq!(leader, Ok(Some(1)));
+    store.shutdown().await;
+    let mut known = leader;
+    let stopped = async {
+        while let Ok(leader) = known {
+            known = store.leader_is_not(leader).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, stopped).await.expect("a stopped member says so");
+}

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::http::Request;
 use higuma_kds::inbox::{Laggard, ZoneReport};
 use higuma_kds::wire::Direction;
 use higuma_kds::{Client, ClientState, client};
 use higuma_model::spec::ZoneInsight;
 use higuma_model::{ClusterId, KindSpec, Upstream, hashed_name, testing};
 use higuma_rest::{Api, router};
+use higuma_serve::axum::body::Body;
+use higuma_serve::axum::http::Request;
 use higuma_store::{Options, Timers};
 use higuma_testkit::{poll_until, wait_for};
 use http_body_util::BodyExt;
@@ -59,7 +59,7 @@ struct Global {
     store: Store,
     endpoint: Endpoint,
     address: SocketAddr,
-    rest: axum::Router,
+    rest: higuma_serve::axum::Router,
     _tasks: JoinSet<anyhow::Result<()>>,
 }
 

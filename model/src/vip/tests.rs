@@ -4,25 +4,12 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::resource::{Audience, Labels, Owner, Timestamp};
+use crate::Author;
+use crate::resource::{Audience, Labels, Owner};
 use crate::testing::{self, dataplane, zone_ingress};
-use crate::{Author, Place};
 
 fn resource(hostname: &str, address: Ipv4Addr) -> Resource {
-    let place = Place::Zone("east".into());
-    let draft = place.draft("", hostname, &Vip { address }).unwrap();
-    Resource {
-        key: draft.key,
-        owner: place.owner(),
-        version: 1,
-        modified_at: 1,
-        created: Timestamp(0),
-        modified: Timestamp(0),
-        audience: draft.audience,
-        labels: draft.labels,
-        spec: draft.spec,
-        status: None,
-    }
+    testing::vip(hostname, address, "east", 1)
 }
 
 fn names(names: &[&str]) -> Vec<String> {
@@ -82,7 +69,7 @@ fn addresses_follow_from_the_name() {
     let state = testing::snapshot([]);
     let given = allocate(&state, names(&["web.mesh", "backend.mesh", "web.mesh"]));
     let given: Vec<_> = given.iter().map(|(name, vip)| format!("{name} {vip}")).collect();
-    assert_eq!(given, ["backend.mesh 0.0.0.0", "web.mesh 0.0.0.0"]);
+    assert_eq!(given, ["backend.mesh 244.248.112.215", "web.mesh 240.101.68.141"]);
 }
 
 #[test]

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use higuma_model::spec::{AvailableService, DataplaneInsight, DiscoverySubscription, ZoneIngress};
+use higuma_model::spec::{
+    AvailableService, Dataplane, DataplaneInsight, DiscoverySubscription, Vip, ZoneIngress,
+};
 use higuma_model::{
     Admission, Check, Draft, Key, Kind, KindSpec, Operation, Place, RequestId, Resource, Snapshot,
-    Timestamp, rfc3339,
+    Spec, Timestamp, rfc3339, vip,
 };
 use higuma_xds::available_services;
 use serde::Serialize;
@@ -60,7 +62,7 @@ pub(crate) fn plan(
     let proxies = [Kind::Dataplane, Kind::ZoneIngress].map(|kind| snapshot.of_kind(kind));
     let own = proxies.into_iter().flatten().filter(|resource| resource.owner == owner);
     let registered: Vec<Key> = own.map(|resource| resource.key.clone()).collect();
-    absences.retain(|key, _| registered.contains(key));
+    absences.retain(|key, _| snapshot.get(key).is_some());
     for key in registered {
         match live.get(&key) {
             Some(proxy) if proxy.leaving => planner.delete(&key),
@@ -68,6 +70,7 @@ pub(crate) fn plan(
             None => planner.absent(&key, absences),
         }
     }
+    planner.give_addresses();
     planner.plan
 }
 
@@ -136,6 +139,30 @@ impl Planner<'_> {
         self.plan.wake_at = Some(earlier.min(due));
         if let Some(closed) = insight.and_then(|insight| closed(insight, moment)) {
             self.put(key.mesh(), key.name(), &closed);
+        }
+    }
+
+    /// Addresses for the host names of services that are new, those of this plan included.
+    fn give_addresses(&mut self) {
+        let mut hostnames = vip::hostnames(self.snapshot);
+        for operation in &self.plan.operations {
+            if let Operation::Put(Draft { key, spec: Spec::Json(spec), .. }) = operation
+                && key.kind() == Kind::Dataplane
+                && let Ok(dataplane) = serde_json::from_str::<Dataplane>(spec)
+            {
+                hostnames.extend(dataplane.services().filter_map(vip::hostname));
+            }
+        }
+        hostnames.retain(|hostname| self.snapshot.get(&vip::key(hostname)).is_none());
+        let wanted = hostnames.len();
+        let given = vip::allocate(self.snapshot, hostnames);
+        if given.len() < wanted {
+            let (without, most) = (wanted - given.len(), vip::MAX_VIPS);
+            tracing::error!(without, most, "the zone has no addresses left for host names");
+        }
+        for (hostname, address) in given {
+            self.plan.checks.push(Check::Absent(vip::key(&hostname)));
+            self.put("", &hostname, &Vip { address });
         }
     }
 

@@ -214,10 +214,15 @@ fn only_the_owner_writes_a_resource() {
     let west = received(9, vec![resource("d1", Owner::zone("west"), 1)], vec![]);
     let west = Received { zone: Some("west".into()), ..west };
     let back = received(9, vec![resource("x", Owner::Global, 1)], vec![]);
+    let for_west = received(9, vec![resource("d2", Owner::zone("west"), 1)], vec![]);
+    let by_west = received(9, vec![], vec![east.key.clone()]);
+    let by_west = Received { zone: Some("west".into()), ..by_west };
     for (random, operation) in [
         (2, Operation::Delete(east.key.clone())),
         (3, Operation::Receive(west)),
         (4, Operation::Receive(back)),
+        (5, Operation::Receive(for_west)),
+        (6, Operation::Receive(by_west)),
     ] {
         let outcome = machine.apply(random, &transaction(random, vec![operation]));
         assert!(matches!(outcome, Outcome::Refused(Refusal::Foreign { .. })), "{outcome:?}");

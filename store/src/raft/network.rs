@@ -33,6 +33,12 @@ pub(crate) const MAX_MESSAGE_BYTES: usize = 72 << 20;
 /// election time, so that a dead member never delays the living ones.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(250);
 
+/// A connection whose peer does not answer a ping is given up and made anew. After a partition the
+/// kernel alone would wait up to two minutes before it sends on the old one again.
+const PING_INTERVAL: Duration = Duration::from_secs(1);
+/// Above what a busy member takes to answer a ping: its connections' tasks wait for no disk.
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Between attempts at a member that can't be reached; short, so that it catches up at once.
 const BACKOFF: Duration = Duration::from_millis(100);
 
@@ -83,6 +89,9 @@ impl Links {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         let mut endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))?
             .connect_timeout(CONNECT_TIMEOUT)
+            .http2_keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(PING_TIMEOUT)
+            .keep_alive_while_idle(true)
             .tcp_nodelay(true);
         if let Some(tls) = &self.tls {
             endpoint = endpoint.tls_config(tls.clone())?;
@@ -105,8 +114,11 @@ impl RaftNetworkFactory<Types> for Network {
     type Network = Link;
 
     async fn new_client(&mut self, target: NodeId, peer: &Peer) -> Link {
-        let client = self.links.client(target, &peer.address, Some(self.cluster));
-        let client = client.map_err(|error| format!("{}: {error}", peer.address));
+        // The member list's address: the log keeps the one that the cluster formed with, and a
+        // member may have moved since.
+        let address = self.links.members.get(&target).unwrap_or(&peer.address);
+        let client = self.links.client(target, address, Some(self.cluster));
+        let client = client.map_err(|error| format!("{address}: {error}"));
         Link { from: self.links.node, to: target, client }
     }
 }
@@ -252,3 +264,6 @@ impl RaftNetworkV2<Types> for Link {
         Some(Backoff::new(std::iter::repeat(BACKOFF)))
     }
 }
+
+#[cfg(test)]
+mod tests;

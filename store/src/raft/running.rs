@@ -62,7 +62,7 @@ impl Running {
     }
 
     pub(crate) fn leader(&self) -> Option<NodeId> {
-        self.raft.metrics().borrow_watched().current_leader
+        self.raft.server_metrics().borrow_watched().current_leader
     }
 
     /// Whether its log has begun.

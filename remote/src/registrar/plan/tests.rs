@@ -79,6 +79,12 @@ impl World {
         }
     }
 
+    fn names(&self) -> Vec<&str> {
+        let mut names: Vec<_> = self.resources.iter().map(|r| r.key.name()).collect();
+        names.sort_unstable();
+        names
+    }
+
     fn online(&self, key: &Key) -> Option<bool> {
         let key = insight_key(key);
         let insight = self.resources.iter().find(|resource| resource.key == key)?;
@@ -91,8 +97,10 @@ fn a_live_proxy_is_registered_once_with_its_insight() {
     let mut world = World::new();
     let key = world.connect(1);
     let plan = world.step(0, "cp");
-    assert_eq!(plan.operations.len(), 2, "{:?}", plan.operations);
-    assert_eq!(plan.checks, [Check::Exists(Key::mesh_resource("default"))]);
+    assert_eq!(plan.operations.len(), 3, "{:?}", plan.operations);
+    let vip = vip::key("web.mesh");
+    let mesh = Key::mesh_resource("default");
+    assert_eq!(plan.checks, [Check::Exists(mesh), Check::Absent(vip)]);
     assert_eq!(world.online(&key), Some(true));
     assert_eq!(world.step(1, "cp"), Plan::default(), "nothing more to do");
 }
@@ -114,7 +122,7 @@ fn a_proxy_whose_stream_ends_is_offline_at_once_and_deleted_later() {
     world.step(59, "cp");
     assert_eq!(world.online(&key), Some(false));
     world.step(60, "cp");
-    assert_eq!(world.resources.len(), 1, "only the mesh is left");
+    assert_eq!(world.names(), ["default", "web.mesh"], "the mesh is left, and the address");
 }
 
 #[test]
@@ -143,10 +151,10 @@ fn a_leaving_proxy_is_taken_out_at_once_and_an_operators_stays() {
     world.step(40, "cp");
     world.live.get_mut(&key).unwrap().leaving = true;
     world.step(41, "cp");
-    let names: Vec<_> = world.resources.iter().map(|r| r.key.name().to_owned()).collect();
-    assert_eq!(names, ["default", "by-hand"]);
+    let left = ["by-hand", "db.mesh", "default", "web.mesh"];
+    assert_eq!(world.names(), left);
     world.step(100, "cp");
-    assert_eq!(world.resources.len(), 2);
+    assert_eq!(world.names(), left);
 }
 
 #[test]
@@ -170,4 +178,31 @@ fn an_ingress_says_what_other_zones_reach_through_it() {
     assert_eq!((spec.zone.as_str(), spec.available_services.len()), ("east", 1));
     assert_eq!(spec.available_services[0].tags["kuma.io/service"], "web");
     assert_eq!(world.step(2, "cp"), Plan::default());
+}
+
+#[test]
+fn a_service_gets_its_address_with_its_first_proxy_and_keeps_it() {
+    let mut world = World::new();
+    world.connect(1);
+    world.step(40, "cp");
+    let vips = |world: &World| {
+        let vips = world.resources.iter().filter(|resource| resource.key.kind() == Kind::Vip);
+        vips.map(|vip| (vip.key.clone(), vip.spec.clone())).collect::<Vec<_>>()
+    };
+    let first = vips(&world);
+    assert_eq!(first.iter().map(|(key, _)| key.name()).collect::<Vec<_>>(), ["web.mesh"]);
+    world.live.clear();
+    world.step(41, "cp");
+    world.step(60, "cp");
+    assert_eq!(vips(&world), first, "the service is gone, its address stays its own");
+
+    let elsewhere = zone_ingress("west-1")
+        .available("default", &[("kuma.io/service", "billing")], 1)
+        .available("default", &[("kuma.io/service", "web")], 1);
+    world.resources.push(elsewhere.resource(Owner::zone("west"), 5));
+    let plan = world.step(61, "cp");
+    assert_eq!(plan.checks, [Check::Absent(vip::key("billing.mesh"))]);
+    assert_eq!(plan.operations.len(), 1, "{:?}", plan.operations);
+    assert_eq!(vips(&world).len(), 2);
+    assert_eq!(world.step(62, "cp"), Plan::default());
 }
