@@ -7,10 +7,10 @@ STEP := scripts/step
 export HIGUMA_ENVOY ?= $(CURDIR)/.tools/envoy-1.40.0/envoy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint fix audit clean
+.PHONY: help setup build demo bench-lab test lint fix audit clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Check the tools, install Envoy below .tools/
 	@scripts/setup
@@ -20,6 +20,11 @@ build: setup ## Build everything (debug)
 
 demo: build ## A three-node global, two zones and real Envoys on this machine
 	scripts/demo
+
+# One binary as users get it: without the features that tests switch on.
+bench-lab: setup ## Figures of a lab from a release build (RECORD=1: into docs/benchmarks.md)
+	cargo build --release --locked --package higuma-cli --bin higuma
+	scripts/bench-lab
 
 test: ## All that must be green before a change goes in (read-only)
 	@$(STEP) setup scripts/setup

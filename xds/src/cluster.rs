@@ -23,6 +23,11 @@ const CONNECT_SECONDS: i64 = 5;
 const LOCAL_CONNECT_SECONDS: i64 = 10;
 /// Kuma's default idle time of connections to the application.
 const LOCAL_IDLE_SECONDS: i64 = 7200;
+/// Connections between proxies are made anew after so many requests, or so long. An ingress picks
+/// an instance for each connection, not for each request: over one that stays, an instance that
+/// joins behind it would get nothing. A handshake of half a millisecond is little for each.
+const REQUESTS_PER_CONNECTION: u32 = 100;
+const CONNECTION_SECONDS: i64 = 10;
 /// Failures to connect before an endpoint is left out, how often they are judged, and for how long it is out:
 /// a dead ingress costs a client some two seconds.
 const FAILURES: u32 = 3;
@@ -129,12 +134,20 @@ fn http_options(
     } else {
         ProtocolConfig::HttpProtocolOptions(core::Http1ProtocolOptions::default())
     };
-    let idle_timeout = if between_proxies { None } else { seconds(LOCAL_IDLE_SECONDS) };
-    let options = http::HttpProtocolOptions {
-        common_http_protocol_options: idle_timeout.map(|idle| core::HttpProtocolOptions {
-            idle_timeout: Some(idle),
+    let connections = if between_proxies {
+        core::HttpProtocolOptions {
+            max_requests_per_connection: number(REQUESTS_PER_CONNECTION),
+            max_connection_duration: seconds(CONNECTION_SECONDS),
             ..Default::default()
-        }),
+        }
+    } else {
+        core::HttpProtocolOptions {
+            idle_timeout: seconds(LOCAL_IDLE_SECONDS),
+            ..Default::default()
+        }
+    };
+    let options = http::HttpProtocolOptions {
+        common_http_protocol_options: Some(connections),
         upstream_protocol_options: Some(UpstreamProtocolOptions::ExplicitHttpConfig(
             ExplicitHttpConfig { protocol_config: Some(protocol_config) },
         )),

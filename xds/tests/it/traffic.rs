@@ -250,3 +250,42 @@ async fn requests_follow_permissions_and_cross_zones() {
         assert_eq!(client.get().await, (200, "west".to_owned()), "request {at}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_instance_that_joins_behind_an_ingress_gets_its_share() {
+    let authority = Arc::new(Authority::new());
+    let (web_host, first_host, second_host, door) = (host(11), host(12), host(13), host(14));
+    let mut apps = JoinSet::new();
+    for (host, name) in [(&first_host, "first"), (&second_host, "second")] {
+        let listener = TcpListener::bind((host.as_str(), 18080)).await.unwrap();
+        serve(&mut apps, listener, name);
+    }
+    let (web, door_1) = (web(&web_host), ingress(&door));
+    let (first, second) = (api("api-1", &first_host), api("api-2", &second_host));
+    let east = state(1, "east", &[MESH, ALLOW, &web, &door_1]);
+    let east = ControlPlane::start("east", east, &authority).await;
+    let west = state(1, "west", &[MESH, ALLOW, &first, &door_1]);
+    let mut west = ControlPlane::start("west", west, &authority).await;
+    let ca = &authority.pem;
+    let _envoys = [
+        Envoy::start("default", "web-1", &web_host, &east, ca),
+        Envoy::start("default", "api-1", &first_host, &west, ca),
+        Envoy::start("", "west-1", &door, &west, ca),
+    ];
+    east.converged(&["default.web-1"]).await;
+    west.converged(&["default.api-1", ".west-1"]).await;
+    let mut client = Client::connect(&web_host, 9001).await;
+    assert_eq!(client.get().await, (200, "first".to_owned()));
+
+    west.set(state(2, "west", &[MESH, ALLOW, &first, &second, &door_1]));
+    let _joined = Envoy::start("default", "api-2", &second_host, &west, ca);
+    west.converged(&["default.api-1", "default.api-2", ".west-1"]).await;
+    // East is told nothing: for it there is the ingress as before.
+    let mut seen = std::collections::BTreeMap::new();
+    for at in 0..1000 {
+        let (status, body) = client.get().await;
+        assert_eq!(status, 200, "request {at}: {body}");
+        *seen.entry(body).or_insert(0) += 1;
+    }
+    assert!(seen.get("first") >= Some(&100) && seen.get("second") >= Some(&100), "{seen:?}");
+}

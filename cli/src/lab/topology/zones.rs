@@ -7,6 +7,7 @@ use super::{DIAGNOSTICS, GLOBALS, KDS, Layout, Plan, REST, Role, words};
 
 /// Bootstrap and ADS of a zone's control plane.
 const ADS: u16 = 5678;
+const DNS: u16 = 5653;
 /// Envoy's.
 const ADMIN: u16 = 9901;
 /// Where other zones come in.
@@ -97,7 +98,7 @@ fn remote(layout: &Layout, zone: &Zone) -> Plan {
         address: address.into(),
         argv,
         file: None,
-        ports: vec![DIAGNOSTICS, REST, ADS],
+        ports: vec![DIAGNOSTICS, REST, ADS, DNS],
         probe: format!("http://{address}:{DIAGNOSTICS}/ready"),
         stage: 1,
         spare: false,
