@@ -184,6 +184,9 @@ fn config(timers: &Timers) -> Result<openraft::Config, OpenError> {
         max_payload_entries: MAX_PAYLOAD_ENTRIES,
         snapshot_policy: SnapshotPolicy::Never,
         enable_pre_vote: Some(true),
+        // A restored leader would confirm reads with the committed index that its disk has, which
+        // lags behind what it acknowledged. An election appends an entry that reads wait for.
+        enable_leader_restore: Some(false),
         ..openraft::Config::default()
     };
     config.validate().map_err(|error| OpenError::Raft(error.to_string()))

@@ -172,6 +172,24 @@ async fn an_acknowledged_write_survives_the_restart_of_all_and_the_loss_of_the_l
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_was_restarted_leads_only_after_an_election() {
+    let lab = Lab::new(3).await;
+    let mut stores = lab.open_all().await;
+    write(&stores[&1], &put(1, "kept", "{}")).await;
+    let last = leader(&stores).await;
+    // The others first, so that there is nobody to hand leadership to.
+    let others: Vec<u64> = stores.keys().copied().filter(|id| *id != last).collect();
+    for id in others {
+        stores.remove(&id).unwrap().shutdown().await;
+    }
+    stores.remove(&last).unwrap().shutdown().await;
+    let alone = lab.open(last).await.unwrap();
+    // Nobody votes for it. One that took itself for the leader would say so at once.
+    let led = tokio::time::timeout(Duration::from_secs(1), alone.leader_is_not(None)).await;
+    assert!(led.is_err(), "{led:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_a_majority_writes_are_refused_fast_and_stale_reads_go_on() {
     let lab = Lab::new(3).await;
     let mut stores = lab.open_all().await;
