@@ -69,7 +69,7 @@ impl Endpoint {
             labels: Labels::new(),
             spec,
         };
-        let (id, now) = request_id();
+        let (id, now) = request_id(snapshot);
         let admission = Admission { snapshot, place: &Place::Global, id, now, strict: true };
         let admitted = match admission.put(document, Some(Precondition::Absent)) {
             Ok(admitted) => admitted,
@@ -112,7 +112,7 @@ impl Inbox for Endpoint {
         }
         let (position, builds_on) = (received.position, received.builds_on);
         let (upserts, removed) = (received.upserts.len(), received.removed.len());
-        let (id, at) = request_id();
+        let (id, at) = request_id(&self.store.snapshot());
         let transaction = Transaction {
             id,
             at,
@@ -223,9 +223,9 @@ const BOUND_ELSEWHERE: &str = "is bound to another store: its control plane has 
                                folder than the one it joined with. Start it with that one; \
                                replacing a zone's store is not in this version of Higuma";
 
-fn request_id() -> (RequestId, Timestamp) {
+fn request_id(snapshot: &Snapshot) -> (RequestId, Timestamp) {
     let at = now();
-    (RequestId { at, random: random() }, at)
+    (snapshot.request_id(at, random()), at)
 }
 
 /// This node's clock, at the edge: stamps what is written, decides nothing about safety.

@@ -207,6 +207,15 @@ impl Snapshot {
         self.results.get(id)
     }
 
+    /// An id for a new request. Its time is the proposer's clock, but always after every time
+    /// that is remembered here: a clock that runs behind, or another's that ran ahead, makes no
+    /// new request look like an old one.
+    pub fn request_id(&self, now: Timestamp, random: u64) -> RequestId {
+        let newest = self.results.get_max().map_or(Timestamp(i64::MIN), |(newest, _)| newest.at);
+        let after = newest.max(self.results_horizon).0.saturating_add(1);
+        RequestId { at: now.max(Timestamp(after)), random }
+    }
+
     /// Whether an id is so old that its result may have been dropped.
     pub fn is_expired(&self, id: &RequestId) -> bool {
         id.at <= self.results_horizon
@@ -269,7 +278,6 @@ impl Snapshot {
             self.results.remove(&oldest);
             self.results_horizon = self.results_horizon.max(oldest.at);
         }
-        self.results_horizon = self.results_horizon.max(too_old);
     }
 
     fn drop_old_tombstones(&mut self) {

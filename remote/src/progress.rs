@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use higuma_kds::inbox::{Laggard, ZoneReport};
 use higuma_model::{Key, Snapshot};
+use higuma_rest::{self as rest, ProxyProgress, ZoneProgress};
 use higuma_xds::Versions;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -63,6 +64,47 @@ impl Books {
         };
         // The sender is this value's own: it can't be gone.
         let _ = self.watch().wait_for(all).await;
+    }
+}
+
+/// What the zone's own REST shows of its proxies.
+pub(crate) struct OwnProgress {
+    pub(crate) zone: Arc<str>,
+    pub(crate) books: Books,
+    pub(crate) snapshots: watch::Receiver<Arc<Snapshot>>,
+}
+
+impl rest::Progress for OwnProgress {
+    fn zone(&self, zone: &str) -> Option<ZoneProgress> {
+        if *zone != *self.zone {
+            return None;
+        }
+        let report = report(zone, &self.snapshots.borrow(), &self.books.0.borrow());
+        let laggards = report.laggards.into_iter().map(|laggard| rest::Laggard {
+            mesh: laggard.mesh,
+            name: laggard.name,
+            version: laggard.version,
+            reason: laggard.reason,
+        });
+        Some(ZoneProgress {
+            received: report.received,
+            version: report.version,
+            proxies: report.proxies,
+            laggards: laggards.collect(),
+            age_ms: 0,
+            up_to_date: report.version == report.received,
+        })
+    }
+
+    fn proxy(&self, key: &Key, _: &str) -> Option<ProxyProgress> {
+        let books = self.books.0.borrow();
+        let progress = books.get(key)?;
+        let local = self.snapshots.borrow().version();
+        Some(ProxyProgress {
+            version: progress.acked.map_or(0, |acked| acked.owner),
+            up_to_date: progress.acked.is_some_and(|acked| acked.local >= local),
+            reason: progress.faults.first().cloned(),
+        })
     }
 }
 

@@ -9,7 +9,7 @@ use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service
 use higuma_kds::inbox::ZoneReport;
 use higuma_kds::{Client, ClientState, client};
 use higuma_model::Place;
-use higuma_rest::{Api, Authority, CaPair, NoProgress, router};
+use higuma_rest::{Api, Authority, CaPair, router};
 use higuma_serve::{
     ClientAuth, HttpServer, Metrics, Readiness, Tasks, Transport, diagnostics, listen,
 };
@@ -21,7 +21,7 @@ use crate::ads::Ads;
 use crate::flags::RunArgs;
 use crate::inbox::ZoneInbox;
 use crate::live::Live;
-use crate::progress::{self, Books};
+use crate::progress::{self, Books, OwnProgress};
 use crate::view::{self, View};
 use crate::zone::{Zone, random};
 use crate::{bootstrap, names, registrar};
@@ -70,7 +70,11 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
         store: store.clone(),
         place: zone.place.clone(),
         authority: Arc::new(NoAuthority),
-        progress: Arc::new(NoProgress),
+        progress: Arc::new(OwnProgress {
+            zone: zone.name.clone(),
+            books: zone.books.clone(),
+            snapshots: store.watch(),
+        }),
         version: env!("CARGO_PKG_VERSION"),
     };
     tasks.spawn("REST", HttpServer::new(rest, router(Arc::new(api))).run(tasks.token()));

@@ -1,6 +1,6 @@
 //! Transactions that the zone's control plane makes itself.
 
-use higuma_model::{Check, Operation, Owner, RequestId, Transaction};
+use higuma_model::{Check, Operation, Owner, Transaction};
 use higuma_store::WriteError;
 
 use crate::zone::{Zone, now, random};
@@ -14,7 +14,7 @@ impl Zone {
     ) -> Result<u64, WriteError> {
         let at = now();
         let transaction = Transaction {
-            id: RequestId { at, random: random() },
+            id: self.store.snapshot().request_id(at, random()),
             at,
             writer: Owner::Zone(self.name.clone()),
             demands: Vec::new(),

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use higuma_model::{
-    Admission, Admitted, Document, Expected, Key, Need, Precondition, Refusal, Rejection,
-    RequestId, Violation,
+    Admission, Admitted, Document, Expected, Key, Need, Precondition, Refusal, Rejection, Violation,
 };
 use higuma_store::{Consistency, WriteError};
 use http::request::Parts;
@@ -66,7 +65,8 @@ async fn admitted(
         // to change" is said of the state as it is.
         let read = api.store.read(Consistency::Linearizable).await;
         let snapshot = read.map_err(|error| (doing, error))?;
-        let (id, now) = request_id();
+        let now = now();
+        let id = snapshot.request_id(now, random());
         let admission = Admission { snapshot: &snapshot, place: &api.place, id, now, strict };
         let mut admitted = admit(&admission).map_err(|why| ApiError::rejected(doing, why))?;
         provide(api, &mut admitted)?;
@@ -116,11 +116,6 @@ fn answer(admitted: &Admitted, version: u64, modified_at: Option<u64>) -> Answer
         false => json!({"warnings": admitted.warnings}),
     };
     Answer { status, version, modified_at, body }
-}
-
-fn request_id() -> (RequestId, higuma_model::Timestamp) {
-    let now = now();
-    (RequestId { at: now, random: random() }, now)
 }
 
 /// Tells requests of one millisecond apart; std's hasher keys come from the system.

@@ -33,7 +33,7 @@ pub enum FormError {
     #[error(
         "this node's data folder is empty, but node {peer} at {address} belongs to the formed \
          cluster {cluster}. A wiped node must not come back under its old id (it would vote \
-         twice). Restore its data folder, or replace the member"
+         twice). Put its data folder back (replacing a member is not in this version)"
     )]
     Wiped { peer: NodeId, address: String, cluster: String },
     #[error("{address} answers as node {actual}, the member list says node {expected}")]

@@ -74,7 +74,7 @@ async fn write(store: &Store, plan: Plan) -> Result<(), WriteError> {
     if plan.operations.is_empty() {
         return Ok(());
     }
-    let (id, at) = request_id();
+    let (id, at) = request_id(&store.snapshot());
     let (checks, operations) = (plan.checks, plan.operations);
     let writer = Owner::Global;
     let transaction = Transaction { id, at, writer, demands: Vec::new(), checks, operations };

@@ -46,7 +46,7 @@ async fn store(folder: &tempfile::TempDir) -> Store {
 async fn put<T: KindSpec + serde::Serialize>(store: &Store, place: Place, name: &str, spec: &T) {
     let mesh = if T::KIND == Kind::Dataplane { "default" } else { "" };
     let draft = place.draft(mesh, name, spec).unwrap();
-    let (id, at) = request_id();
+    let (id, at) = request_id(&store.snapshot());
     let (demands, checks, operations) = (vec![], vec![], vec![Operation::Put(draft)]);
     let writer = place.owner();
     let put = Transaction { id, at, writer, demands, checks, operations };
@@ -118,7 +118,7 @@ struct SiteInbox(Store);
 impl Inbox for SiteInbox {
     async fn apply(&self, batch: Batch) -> Result<(), InboxError> {
         let (received, _) = batch.into_received().unwrap();
-        let (id, at) = request_id();
+        let (id, at) = request_id(&self.0.snapshot());
         let (demands, checks) = (vec![], vec![]);
         let operations = vec![Operation::Receive(received)];
         let writer = Owner::zone("east");

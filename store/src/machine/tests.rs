@@ -204,6 +204,28 @@ fn an_id_that_may_be_forgotten_is_refused() {
 }
 
 #[test]
+fn a_clock_that_jumped_refuses_no_later_write() {
+    const YEAR: i64 = 365 * 24 * 60 * 60 * 1000;
+    let mut machine = machine();
+    let mut index = 0;
+    let mut write = |machine: &mut Machine, now: i64, random: u64| {
+        index += 1;
+        let id = machine.snapshot().request_id(Timestamp(now), random);
+        let request =
+            Transaction { id, at: Timestamp(now), ..transaction(random, vec![put(1, 1)]) };
+        machine.apply(index, &request)
+    };
+    write(&mut machine, 1_000, 1);
+    write(&mut machine, YEAR, 2);
+    for random in 3..MAX_RESULTS as u64 + 9 {
+        let outcome = write(&mut machine, 1_001, random);
+        assert!(matches!(outcome, Outcome::Done { .. }), "{random}: {outcome:?}");
+    }
+    let lost = machine.apply(99_999, &transaction(1, vec![put(1, 2)]));
+    assert_eq!(lost, Outcome::Refused(Refusal::Expired), "an old id is not applied again");
+}
+
+#[test]
 fn only_the_owner_writes_a_resource() {
     let mut machine = machine();
     let east = resource("d1", Owner::zone("east"), 3);
