@@ -54,8 +54,9 @@ impl Started {
     pub(super) fn health(&self) -> Health {
         match stat(self.pid) {
             Some(stat) if stat.start_time == self.start_time => match stat.state {
-                // A zombie does nothing any more; its parent has only not looked yet.
-                'Z' | 'X' => Health::Gone,
+                // A zombie does nothing any more; its parent has only not looked yet. While other
+                // threads are still ending, its sockets are not closed.
+                'Z' | 'X' if threads(self.pid) <= 1 => Health::Gone,
                 'T' | 't' => Health::Stopped,
                 _ => Health::Running,
             },
@@ -116,6 +117,11 @@ pub(super) fn start(layout: &Layout, id: &str, plan: &Plan) -> Result<(Started, 
     // Not yet waited for, so the id is still its own even if it has ended.
     let started = Started::now(pid);
     Ok((started.ok_or_else(|| Failure::refused("/proc is not readable"))?, child))
+}
+
+/// Threads that are left of a process.
+fn threads(pid: i32) -> usize {
+    std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count)
 }
 
 /// This program, also after a rebuild has replaced it.
