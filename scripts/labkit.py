@@ -20,7 +20,8 @@ import urllib.error
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-HIGUMA = os.environ.get("HIGUMA", str(ROOT / "target" / "debug" / "higuma"))
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+HIGUMA = os.environ.get("HIGUMA", str(TARGET / "debug" / "higuma"))
 BASE = os.environ.get("BASE", "127.77")
 # A node that is not there refuses at once; one that hangs must not hold the story up.
 CALL_TIMEOUT_S = 5

@@ -72,6 +72,10 @@ pub(crate) async fn resource(State(api): Shared, request: Request) -> Response {
             if key.kind().info().author == Author::ControlPlane {
                 let why = format!("{} is written by the control plane itself", key.kind());
                 Err(ApiError::not_allowed(why))
+            } else if key.kind() == Kind::ZoneIngress {
+                let why = "a ZoneIngress comes and goes with its proxy, in its zone: `higuma \
+                           ingress run --ingress-file …`";
+                Err(ApiError::not_allowed(why))
             } else if method == Method::PUT {
                 write::put(&api, &key, &parts, body).await
             } else {

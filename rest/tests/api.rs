@@ -165,6 +165,7 @@ async fn bad_input_is_answered_in_kumas_form_and_changes_nothing() {
         ),
         ("type", "PUT", "/meshes/default/timeouts/t", &plain, 404, "nothing is served"),
         ("dataplane", "PUT", "/meshes/default/dataplanes/d", &dataplane, 405, "zone"),
+        ("ingress", "PUT", "/zoneingresses/i", "{}", 405, "higuma ingress run"),
         ("secret", "GET", "/meshes/default/secrets", "", 405, "kept inside"),
         ("method", "POST", "/meshes", "", 405, "POST is not served"),
         ("query", "GET", "/meshes?size=0", "", 400, "from 1 to 1000"),
