@@ -10,8 +10,7 @@ use crate::config::{Encoded, ResourceType, Resources};
 /// Names that one stream may ask for, of each type: far more than a proxy has services.
 pub const MAX_NAMES: usize = 65_536;
 
-/// Refusals kept, each of one name, besides those of what is to be sent: a proxy that refuses more has
-/// one cause for all.
+/// Refusals kept besides those of what is to be sent: a proxy that refuses more has one cause for all.
 const MAX_REFUSED: usize = 1024;
 
 /// Bytes kept of what a client says about a refusal.
@@ -32,7 +31,8 @@ pub(super) struct Subscription {
     again: BTreeSet<Arc<str>>,
     /// The client knows that these do not exist.
     told_missing: BTreeSet<Arc<str>>,
-    refused: BTreeMap<Arc<str>, Refused>,
+    /// By name and version, the client's words: a resource may go to and fro between versions that are refused.
+    refused: BTreeMap<Arc<str>, BTreeMap<String, String>>,
     /// Parts of refused responses, to be sent one after another until the guilty are found.
     suspects: VecDeque<Vec<Named>>,
     /// A response has gone out, so that the client does not wait for a first one.
@@ -44,12 +44,6 @@ pub(super) struct Subscription {
 struct Had {
     version: String,
     encoded: Option<Arc<Encoded>>,
-}
-
-#[derive(Debug)]
-struct Refused {
-    version: String,
-    error: String,
 }
 
 /// A response that is not answered yet.
@@ -89,8 +83,8 @@ impl Subscription {
     fn accept(&mut self, flight: Flight) -> Answer {
         let mut changed = Vec::new();
         for (name, encoded) in flight.upserts {
-            if self.has_refused(&name, encoded.version()) {
-                self.refused.remove(&name);
+            if let Some(versions) = self.refused.get_mut(&name) {
+                versions.remove(encoded.version());
             }
             if !self.wants(&name) {
                 continue;
@@ -117,7 +111,7 @@ impl Subscription {
             1 => {
                 let (name, encoded) = flight.upserts.remove(0);
                 let error = error.chars().take(MAX_ERROR_BYTES / 4).collect();
-                self.refused.insert(name, Refused { version: encoded.version().to_owned(), error });
+                self.refused.entry(name).or_default().insert(encoded.version().to_owned(), error);
             }
             several => {
                 let second = flight.upserts.split_off(several / 2);
@@ -204,7 +198,7 @@ impl Subscription {
 
     /// Whether these bytes were refused.
     pub(super) fn has_refused(&self, name: &str, version: &str) -> bool {
-        self.refused.get(name).is_some_and(|refused| refused.version == version)
+        self.refused.get(name).is_some_and(|versions| versions.contains_key(version))
     }
 
     fn is_in_flight(&self, name: &str) -> bool {
@@ -290,8 +284,12 @@ impl Subscription {
 
     /// Forgets refusals of what is not to be sent, if they are too many to keep for when it is again.
     pub(super) fn forgive(&mut self, target: &Resources) {
-        if self.refused.len() > MAX_REFUSED {
-            self.refused.retain(|name, _| target.contains_key(name));
+        if self.refused.values().map(BTreeMap::len).sum::<usize>() > MAX_REFUSED {
+            self.refused.retain(|name, versions| {
+                let Some(encoded) = target.get(name) else { return false };
+                versions.retain(|version, _| version == encoded.version());
+                !versions.is_empty()
+            });
         }
     }
 
@@ -304,10 +302,9 @@ impl Subscription {
         &'a self,
         target: &'a Resources,
     ) -> impl Iterator<Item = (&'a Arc<str>, &'a str, &'a str)> {
-        let in_target = |(name, refused): &(&Arc<str>, &Refused)| {
-            target.get(*name).is_some_and(|encoded| encoded.version() == refused.version)
-        };
-        let refused = self.refused.iter().filter(in_target);
-        refused.map(|(name, refused)| (name, &*refused.version, &*refused.error))
+        self.refused.iter().filter_map(|(name, versions)| {
+            let (version, error) = versions.get_key_value(target.get(name)?.version())?;
+            Some((name, &**version, &**error))
+        })
     }
 }

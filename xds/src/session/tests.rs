@@ -244,6 +244,20 @@ fn a_nacked_config_leaves_the_last_acked_one_in_force() {
 }
 
 #[test]
+fn bytes_refused_before_others_were_are_not_sent_again() {
+    let mut session = running(&config("a", "l>a", ""));
+    for (local, bytes) in [(2, "bad"), (3, "worse")] {
+        let sent = session.on_config(&config("a", &format!("l@{bytes}>a"), ""), at(local));
+        assert_eq!(said(&sent), ["Listener +l"]);
+        assert_eq!(session.request(nack(&sent[0], bytes)), []);
+    }
+    assert_eq!(session.on_config(&config("a", "l@bad>a", ""), at(4)), []);
+    let nacks = session.nacks();
+    assert_eq!((nacks.len(), &*nacks[0].error), (1, "bad"), "the words of then");
+    assert_eq!(session.acked_version(), Some(at(1)));
+}
+
+#[test]
 fn one_bad_resource_costs_only_itself() {
     let mut session = Session::new();
     session.on_config(&config("a bad c d", "l>a m>bad", ""), at(1));
