@@ -95,6 +95,7 @@ async fn open(args: &RunArgs) -> anyhow::Result<Store> {
         listener: None,
         tls: None,
         timers: TIMERS,
+        mutant: None,
     })
     .await?;
     let read = store.read(higuma_store::Consistency::Linearizable).await;

@@ -43,6 +43,7 @@ async fn fill(folder: &Path) {
         listener: None,
         tls: None,
         timers: Timers::default(),
+        mutant: None,
     })
     .await
     .unwrap();

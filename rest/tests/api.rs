@@ -44,6 +44,7 @@ impl Server {
             listener: None,
             tls: None,
             timers: Timers::default(),
+            mutant: None,
         })
         .await
         .unwrap();

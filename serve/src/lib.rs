@@ -9,6 +9,7 @@ pub mod flags;
 pub mod http;
 pub mod listen;
 pub mod logging;
+pub mod mutant;
 pub mod pki;
 pub mod tasks;
 pub mod transport;

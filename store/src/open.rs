@@ -14,7 +14,7 @@ use crate::forming::{self, FormError, Founding};
 use crate::identity::{DataFolder, FolderError, Identity};
 use crate::log;
 use crate::machine::Machine;
-use crate::options::{NodeId, Options, Timers, Tls};
+use crate::options::{Mutant, NodeId, Options, Timers, Tls};
 use crate::proto::raft_server::RaftServer;
 use crate::raft::log_storage::{LogStorage, OpenLogError};
 use crate::raft::network::{Links, MAX_MESSAGE_BYTES, Network};
@@ -77,7 +77,8 @@ impl Store {
             Some(cluster) => cluster,
             None => forming::join(&founding, &links, &stop).await?,
         };
-        let member = Starting { folder, cluster, links, timers: options.timers };
+        let (timers, mutant) = (options.timers, options.mutant);
+        let member = Starting { folder, cluster, links, timers, mutant };
         member.start(running, stop, tasks).await
     }
 }
@@ -88,6 +89,7 @@ struct Starting {
     cluster: ClusterId,
     links: Links,
     timers: Timers,
+    mutant: Option<Mutant>,
 }
 
 impl Starting {
@@ -99,7 +101,9 @@ impl Starting {
     ) -> Result<Store, OpenError> {
         let node = self.links.node;
         let identity = Identity { cluster: self.cluster, node };
-        let (log, writer) = LogStorage::open(&self.folder, identity, log::Options::default())?;
+        let syncs = self.mutant != Some(Mutant::AckBeforeSync);
+        let options = log::Options { syncs, ..log::Options::default() };
+        let (log, writer) = LogStorage::open(&self.folder, identity, options)?;
         let (failure, counters) = (log.failure(), log.counters());
         let machine = Machine::new(self.cluster);
         let empty = Arc::new(Snapshot::new(self.cluster));
@@ -132,6 +136,7 @@ impl Starting {
             counters,
             stop,
             tasks,
+            reads_stale: self.mutant == Some(Mutant::StaleRead),
             writer: Mutex::new(Some(writer)),
         };
         Ok(Store { inner: Arc::new(inner) })

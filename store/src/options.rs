@@ -22,6 +22,17 @@ pub struct Options {
     /// None: plaintext, for the caller to refuse off loopback.
     pub tls: Option<Tls>,
     pub timers: Timers,
+    /// None, but in a process that is broken on purpose.
+    pub mutant: Option<Mutant>,
+}
+
+/// A deliberate defect, for the tests that must find it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mutant {
+    /// Entries are called durable without a sync.
+    AckBeforeSync,
+    /// A linearizable read is answered without the leader.
+    StaleRead,
 }
 
 /// Mutual TLS of the Raft endpoint.

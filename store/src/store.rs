@@ -68,6 +68,8 @@ pub(crate) struct Inner {
     pub(crate) stop: CancellationToken,
     /// Ended with the store: the endpoint of the members.
     pub(crate) tasks: Mutex<JoinSet<()>>,
+    /// A deliberate defect: no read asks the leader.
+    pub(crate) reads_stale: bool,
     /// Writes the log until openraft drops it.
     pub(crate) writer: Mutex<Option<LogWriter>>,
 }
@@ -166,6 +168,7 @@ impl Store {
         match consistency {
             Consistency::Stale => Ok(self.snapshot()),
             Consistency::AtLeast(version) => self.at_least(version).await,
+            Consistency::Linearizable if self.inner.reads_stale => Ok(self.snapshot()),
             Consistency::Linearizable => self.linearizable().await,
         }
     }

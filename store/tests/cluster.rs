@@ -67,6 +67,7 @@ impl Lab {
             listener: Some(listener),
             tls: None,
             timers: Timers::default(),
+            mutant: None,
         })
         .await
     }

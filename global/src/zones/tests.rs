@@ -36,6 +36,7 @@ async fn store(folder: &tempfile::TempDir) -> Store {
         listener: None,
         tls: None,
         timers: Timers::default(),
+        mutant: None,
     })
     .await
     .unwrap();

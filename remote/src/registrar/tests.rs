@@ -18,6 +18,7 @@ async fn zone(folder: &std::path::Path) -> Zone {
         listener: None,
         tls: None,
         timers: Timers::default(),
+        mutant: None,
     });
     let store = store.await.unwrap();
     store.read(Consistency::Linearizable).await.unwrap();

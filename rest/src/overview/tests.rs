@@ -56,6 +56,7 @@ async fn api(folder: &tempfile::TempDir, place: Place) -> Api {
         listener: None,
         tls: None,
         timers: Timers::default(),
+        mutant: None,
     });
     Api {
         store: store.await.unwrap(),

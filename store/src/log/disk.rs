@@ -38,17 +38,25 @@ pub(crate) trait DiskFile: Send + 'static {
 #[derive(Debug, Clone)]
 pub(crate) struct Folder {
     path: PathBuf,
+    syncs: bool,
+}
+
+/// A real file.
+#[derive(Debug)]
+pub(crate) struct FolderFile {
+    file: File,
+    syncs: bool,
 }
 
 impl Folder {
-    /// The folder must exist.
-    pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path }
+    /// The folder must exist. Without `syncs` nothing is durable (`Options::syncs`).
+    pub(crate) fn new(path: PathBuf, syncs: bool) -> Self {
+        Self { path, syncs }
     }
 }
 
 impl Disk for Folder {
-    type File = File;
+    type File = FolderFile;
 
     fn path(&self, name: &str) -> PathBuf {
         self.path.join(name)
@@ -63,14 +71,16 @@ impl Disk for Folder {
         fs::read(self.path(name))
     }
 
-    fn create(&self, name: &str) -> io::Result<File> {
+    fn create(&self, name: &str) -> io::Result<FolderFile> {
         // What it will hold includes secrets, not encrypted in this version.
         let mut options = File::options();
-        options.write(true).create(true).truncate(true).mode(0o600).open(self.path(name))
+        let file = options.write(true).create(true).truncate(true).mode(0o600);
+        Ok(FolderFile { file: file.open(self.path(name))?, syncs: self.syncs })
     }
 
-    fn open(&self, name: &str) -> io::Result<File> {
-        File::options().write(true).open(self.path(name))
+    fn open(&self, name: &str) -> io::Result<FolderFile> {
+        let file = File::options().write(true).open(self.path(name))?;
+        Ok(FolderFile { file, syncs: self.syncs })
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -86,13 +96,13 @@ impl Disk for Folder {
     }
 }
 
-impl DiskFile for File {
+impl DiskFile for FolderFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.write_all_at(bytes, offset)
+        self.file.write_all_at(bytes, offset)
     }
 
     fn sync(&self) -> io::Result<()> {
         // fdatasync: the length is part of what it must make durable, times are not.
-        self.sync_data()
+        if self.syncs { self.file.sync_data() } else { Ok(()) }
     }
 }

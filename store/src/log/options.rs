@@ -26,11 +26,18 @@ pub(crate) struct Options {
     pub(crate) log_bytes_max: u64,
     /// Prepares the next segment in a thread of its own, not when it is needed.
     pub(crate) prepare_ahead: bool,
+    /// Without it nothing is durable: for the mutant only.
+    pub(crate) syncs: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { segment_bytes: SEGMENT_BYTES, log_bytes_max: LOG_BYTES_MAX, prepare_ahead: true }
+        Self {
+            segment_bytes: SEGMENT_BYTES,
+            log_bytes_max: LOG_BYTES_MAX,
+            prepare_ahead: true,
+            syncs: true,
+        }
     }
 }
 

@@ -59,7 +59,7 @@ impl LogStorage {
     ) -> Result<(Self, LogWriter), OpenLogError> {
         folder.claim(&identity)?;
         let existing = folder.had_log()?;
-        let disk = Folder::new(folder.log_path()?);
+        let disk = Folder::new(folder.log_path()?, options.syncs);
         let opened = Self::start(disk, identity, options, existing, folder.clone())?;
         folder.note_log(&identity)?;
         Ok(opened)
