@@ -11,7 +11,7 @@ use crate::config::{Encoded, ResourceType, Resources};
 pub const MAX_NAMES: usize = 65_536;
 
 /// Refusals kept besides those of what is to be sent: a proxy that refuses more has one cause for all.
-const MAX_REFUSED: usize = 1024;
+pub(super) const MAX_REFUSED: usize = 1024;
 
 /// Bytes kept of what a client says about a refusal.
 const MAX_ERROR_BYTES: usize = 4096;
@@ -83,9 +83,6 @@ impl Subscription {
     fn accept(&mut self, flight: Flight) -> Answer {
         let mut changed = Vec::new();
         for (name, encoded) in flight.upserts {
-            if let Some(versions) = self.refused.get_mut(&name) {
-                versions.remove(encoded.version());
-            }
             if !self.wants(&name) {
                 continue;
             }
@@ -282,9 +279,13 @@ impl Subscription {
         }
     }
 
+    pub(super) fn refusals(&self) -> usize {
+        self.refused.values().map(BTreeMap::len).sum()
+    }
+
     /// Forgets refusals of what is not to be sent, if they are too many to keep for when it is again.
     pub(super) fn forgive(&mut self, target: &Resources) {
-        if self.refused.values().map(BTreeMap::len).sum::<usize>() > MAX_REFUSED {
+        if self.refusals() > MAX_REFUSED {
             self.refused.retain(|name, versions| {
                 let Some(encoded) = target.get(name) else { return false };
                 versions.retain(|version, _| version == encoded.version());

@@ -257,6 +257,19 @@ fn bytes_refused_before_others_were_are_not_sent_again() {
     assert_eq!(session.acked_version(), Some(at(1)));
 }
 
+/// A resource that is refused in ever new versions must not fill the memory of its stream's server.
+#[test]
+fn refusals_are_bounded_and_the_one_in_force_is_kept() {
+    let mut session = running(&config("a", "l>a", ""));
+    for local in 2..3000 {
+        let sent = session.on_config(&config("a", &format!("l@{local}>a"), ""), at(local));
+        assert_eq!(said(&sent), ["Listener +l"]);
+        assert_eq!(session.request(nack(&sent[0], "no")), []);
+        assert!(session.of(Lds).refusals() <= subscription::MAX_REFUSED + 1, "at {local}");
+    }
+    assert_eq!(session.on_config(&config("a", "l@2999>a", ""), at(3000)), [], "the last of them");
+}
+
 #[test]
 fn one_bad_resource_costs_only_itself() {
     let mut session = Session::new();
