@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use higuma_model::Place;
 use higuma_rest::{Api, router};
-use higuma_serve::mutant::{self, Mutant};
-use higuma_serve::{ClientAuth, HttpServer, Metrics, Readiness, Tasks, diagnostics, listen};
-use higuma_store::{Options, Store, Tls};
+use higuma_serve::{
+    ClientAuth, HttpServer, Metrics, Readiness, Tasks, diagnostics, listen, mutant,
+};
+use higuma_store::{Mutant, Options, Store, Tls};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -27,7 +28,7 @@ const DRAIN: Duration = Duration::from_secs(8);
 /// Whatever keeps the node from running, with what to do about it.
 pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let (members, timers) = (args.members()?, args.timers()?);
-    let mutant = mutant::from_environment()?;
+    let mutant = mutant::from_environment(Mutant::NAMES)?;
     let transport = args.tls.transport(&[args.raft_address(), args.kds_address()])?;
     let mut tasks = Tasks::new();
     let (ready, readiness) = watch::channel(Readiness::default());
@@ -53,7 +54,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
         listener: Some(raft),
         tls,
         timers,
-        mutant: mutant.and_then(of_store),
+        mutant,
     })
     .await?;
     metrics.register(|registry| registry.register_collector(store.collector()));
@@ -71,14 +72,6 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     tasks.spawn("REST", HttpServer::new(rest, router(Arc::new(api))).run(tasks.token()));
     tasks.spawn("store", keep(store, tasks.token()));
     tasks.run_until_signal(DRAIN).await
-}
-
-fn of_store(mutant: Mutant) -> Option<higuma_store::Mutant> {
-    match mutant {
-        Mutant::AckBeforeSync => Some(higuma_store::Mutant::AckBeforeSync),
-        Mutant::StaleRead => Some(higuma_store::Mutant::StaleRead),
-        Mutant::ObeyRolledBackGlobal | Mutant::EmptyListDeletes => None,
-    }
 }
 
 /// Starts what serves zones.

@@ -11,9 +11,9 @@ use higuma_kds::{Client, ClientState, client};
 use higuma_model::Place;
 use higuma_rest::{Api, Authority, CaPair, router};
 use higuma_serve::{
-    ClientAuth, HttpServer, Metrics, Readiness, Tasks, Transport, diagnostics, listen,
+    ClientAuth, HttpServer, Metrics, Readiness, Tasks, Transport, diagnostics, listen, mutant,
 };
-use higuma_store::{Options, Store, Timers};
+use higuma_store::{Mutant, Options, Store, Timers};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -42,6 +42,7 @@ const TIMERS: Timers = Timers {
 /// Whatever keeps the zone's control plane from running, with what to do about it.
 pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     args.check_zone()?;
+    let mutant = mutant::from_environment(Mutant::NAMES)?;
     let transport = args.tls.transport(&[args.proxy_address()])?.context(
         "proxies and the global are reached with TLS only: give --tls-ca, --tls-cert and --tls-key",
     )?;
@@ -55,7 +56,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let rest = listen::bind(args.rest_address(), "REST", "--rest-port").await?;
     let proxies = listen::bind(args.proxy_address(), "ADS", "--proxy-port or --bind").await?;
     let dns = listen::bind_udp(args.dns_address(), "DNS", "--dns-port or --bind").await?;
-    let store = open(&args).await?;
+    let store = open(&args, mutant).await?;
     metrics.register(|registry| registry.register_collector(store.collector()));
 
     let zone = assemble(&args, &store, &transport, &mut tasks);
@@ -87,7 +88,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
 }
 
 /// Opens the zone's own store and waits until it has read what it had.
-async fn open(args: &RunArgs) -> anyhow::Result<Store> {
+async fn open(args: &RunArgs, mutant: Option<Mutant>) -> anyhow::Result<Store> {
     let store = Store::open(Options {
         folder: args.data_dir.clone(),
         node: 1,
@@ -95,7 +96,7 @@ async fn open(args: &RunArgs) -> anyhow::Result<Store> {
         listener: None,
         tls: None,
         timers: TIMERS,
-        mutant: None,
+        mutant,
     })
     .await?;
     let read = store.read(higuma_store::Consistency::Linearizable).await;

@@ -1,27 +1,9 @@
-//! Deliberate defects of debug builds, which prove that the chaos harness finds such ones.
+//! Deliberate defects of debug builds, which prove that tests under faults find such ones.
+//!
+//! Each crate names those it has; a process refuses to start with one that it does not have.
 
 /// Names the defect; only debug builds know it.
 pub const VARIABLE: &str = "HIGUMA_MUTANT";
-
-/// What is done wrong on purpose.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mutant {
-    /// The log calls entries durable that were not synced.
-    AckBeforeSync,
-    /// A linearizable read answers what this node has, without asking the leader.
-    StaleRead,
-    /// A zone follows a global whose history is not the one it followed.
-    ObeyRolledBackGlobal,
-    /// A zone takes what the first list of a new cluster lacks for deleted.
-    EmptyListDeletes,
-}
-
-const NAMES: &[(&str, Mutant)] = &[
-    ("ack-before-sync", Mutant::AckBeforeSync),
-    ("stale-read", Mutant::StaleRead),
-    ("obey-rolled-back-global", Mutant::ObeyRolledBackGlobal),
-    ("empty-list-deletes", Mutant::EmptyListDeletes),
-];
 
 /// Why a process does not start.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,31 +12,31 @@ pub enum MutantError {
         "{VARIABLE} is set, and this is a release build, which has no defects on purpose: unset it"
     )]
     Release,
-    #[error("{VARIABLE}={0:?} is not known; there are {known}", known = known())]
-    Unknown(String),
+    #[error("{VARIABLE}={name:?} is no defect that this process has; there are {known}")]
+    Unknown { name: String, known: String },
 }
 
-/// The defect that the environment asks for, with a warning in the log.
+/// The defect that the environment asks for, one of `known`, with a warning in the log.
 ///
 /// # Errors
 /// A release build, or a name that is not known.
-pub fn from_environment() -> Result<Option<Mutant>, MutantError> {
+pub fn from_environment<M: Copy>(known: &[(&str, M)]) -> Result<Option<M>, MutantError> {
     let Some(name) = std::env::var_os(VARIABLE) else { return Ok(None) };
-    let mutant = named(&name.to_string_lossy(), cfg!(debug_assertions))?;
-    tracing::warn!(mutant = ?mutant, "THIS PROCESS IS BROKEN ON PURPOSE ({VARIABLE})");
+    let name = name.to_string_lossy();
+    let mutant = named(&name, known, cfg!(debug_assertions))?;
+    tracing::warn!(mutant = %name, "THIS PROCESS IS BROKEN ON PURPOSE ({VARIABLE})");
     Ok(Some(mutant))
 }
 
-fn named(name: &str, debug: bool) -> Result<Mutant, MutantError> {
+fn named<M: Copy>(name: &str, known: &[(&str, M)], debug: bool) -> Result<M, MutantError> {
     if !debug {
         return Err(MutantError::Release);
     }
-    let known = NAMES.iter().find(|(known, _)| *known == name).map(|(_, mutant)| *mutant);
-    known.ok_or_else(|| MutantError::Unknown(name.to_owned()))
-}
-
-fn known() -> String {
-    NAMES.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+    let mutant = known.iter().find(|(known, _)| *known == name).map(|(_, mutant)| *mutant);
+    mutant.ok_or_else(|| MutantError::Unknown {
+        name: name.to_owned(),
+        known: known.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", "),
+    })
 }
 
 #[cfg(test)]
@@ -63,9 +45,10 @@ mod tests {
 
     #[test]
     fn only_debug_builds_have_mutants_and_only_known_ones() {
-        assert_eq!(named("stale-read", true), Ok(Mutant::StaleRead));
-        assert_eq!(named("stale-read", false), Err(MutantError::Release));
-        let error = named("stale", true).unwrap_err().to_string();
+        let known = [("stale-read", 1), ("ack-before-sync", 2)];
+        assert_eq!(named("ack-before-sync", &known, true), Ok(2));
+        assert_eq!(named("ack-before-sync", &known, false), Err(MutantError::Release));
+        let error = named("stale", &known, true).unwrap_err().to_string();
         assert!(error.contains("\"stale\"") && error.contains("ack-before-sync"), "{error}");
     }
 }

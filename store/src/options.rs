@@ -35,6 +35,12 @@ pub enum Mutant {
     StaleRead,
 }
 
+impl Mutant {
+    /// As people name them.
+    pub const NAMES: &[(&str, Self)] =
+        &[("ack-before-sync", Self::AckBeforeSync), ("stale-read", Self::StaleRead)];
+}
+
 /// Mutual TLS of the Raft endpoint.
 #[derive(Debug, Clone)]
 pub struct Tls {

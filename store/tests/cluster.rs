@@ -10,7 +10,7 @@ use higuma_model::{
     Audience, Check, Draft, Key, Kind, Operation, Owner, Refusal, RequestId, Spec, Timestamp,
     Transaction,
 };
-use higuma_store::{Consistency, FormError, OpenError, Options, Store, Timers, WriteError};
+use higuma_store::{Consistency, FormError, Mutant, OpenError, Options, Store, Timers, WriteError};
 use tokio::net::TcpListener;
 
 /// Long enough for an election with the default timers on a busy machine, many times over.
@@ -36,6 +36,7 @@ fn put(random: u64, name: &str, spec: &str) -> Transaction {
 struct Lab {
     folder: tempfile::TempDir,
     members: BTreeMap<u64, String>,
+    mutant: Option<Mutant>,
 }
 
 impl Lab {
@@ -46,7 +47,7 @@ impl Lab {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             members.insert(id, listener.local_addr().unwrap().to_string());
         }
-        Self { folder: tempfile::tempdir().unwrap(), members }
+        Self { folder: tempfile::tempdir().unwrap(), members, mutant: None }
     }
 
     fn path(&self, id: u64) -> std::path::PathBuf {
@@ -67,7 +68,7 @@ impl Lab {
             listener: Some(listener),
             tls: None,
             timers: Timers::default(),
-            mutant: None,
+            mutant: self.mutant,
         })
         .await
     }
@@ -215,6 +216,19 @@ async fn without_a_majority_writes_are_refused_fast_and_stale_reads_go_on() {
     let error = alone.read(Consistency::Linearizable).await.unwrap_err().to_string();
     assert!(error.contains("not reached: node"), "names the missing: {error}");
     assert_eq!(alone.read(Consistency::Stale).await.unwrap().version(), version);
+}
+
+/// What the test above asks for fails with the defect: so it would be found.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_mutant_answers_linearizable_reads_without_a_majority() {
+    let lab = Lab { mutant: Some(Mutant::StaleRead), ..Lab::new(3).await };
+    let mut stores = lab.open_all().await;
+    let version = write(&stores[&1], &put(1, "kept", "{}")).await;
+    for id in [2, 3] {
+        stores.remove(&id).unwrap().shutdown().await;
+    }
+    let read = stores[&1].read(Consistency::Linearizable).await.unwrap();
+    assert_eq!(read.version(), version);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -49,7 +49,7 @@ pub(crate) struct FolderFile {
 }
 
 impl Folder {
-    /// The folder must exist. Without `syncs` nothing is durable (`Options::syncs`).
+    /// The folder must exist. Without `syncs` nothing that is written is durable (`Options::syncs`).
     pub(crate) fn new(path: PathBuf, syncs: bool) -> Self {
         Self { path, syncs }
     }

@@ -26,7 +26,7 @@ pub(crate) struct Options {
     pub(crate) log_bytes_max: u64,
     /// Prepares the next segment in a thread of its own, not when it is needed.
     pub(crate) prepare_ahead: bool,
-    /// Without it nothing is durable: for the mutant only.
+    /// Without it nothing that is written is durable: for the mutant only.
     pub(crate) syncs: bool,
 }
 
