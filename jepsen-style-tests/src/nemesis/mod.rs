@@ -1,0 +1,34 @@
+//! What goes wrong, when, and for how long: drawn from the seed, never from the clock.
+
+use serde::{Deserialize, Serialize};
+
+/// One thing that goes wrong. Nodes are named as the cluster names them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "is")]
+pub(crate) enum Fault {
+    /// SIGKILL; healed by starting it again.
+    Kill { nodes: Vec<String> },
+    /// SIGSTOP; healed by SIGCONT.
+    Pause { nodes: Vec<String> },
+    /// The file system of each stops taking writes at once and forgets what was not synced, the
+    /// process is killed; healed by mounting it again and starting the process.
+    PowerCut { nodes: Vec<String> },
+    /// All of `nodes` are killed and their data folders become what they were at the last copy.
+    Rollback { nodes: Vec<String> },
+    /// All of `nodes` are killed and their data folders emptied.
+    Empty { nodes: Vec<String> },
+    /// No packet goes between a node of `left` and one of `right`.
+    Partition { left: Vec<String>, right: Vec<String> },
+    /// No packet goes from a node of `from` to one of `to`; the other way they do.
+    OneWay { from: Vec<String>, to: Vec<String> },
+    /// Connections that are open go dead without a word; new ones are made.
+    HalfOpen { left: Vec<String>, right: Vec<String> },
+    /// Every packet between `left` and `right` takes this much longer.
+    Slow { left: Vec<String>, right: Vec<String>, delay_ms: u32, jitter_ms: u32 },
+    /// So many in 100 packets between `left` and `right` are lost.
+    Lossy { left: Vec<String>, right: Vec<String>, percent: u8 },
+    /// The node's file system has no free block left.
+    DiskFull { node: String },
+    /// The wall clock of the node's process jumps.
+    ClockJump { node: String, seconds: i64 },
+}
