@@ -7,6 +7,9 @@ use tokio::net::{TcpStream, UdpSocket};
 
 use crate::nemesis::Fault;
 
+pub(crate) mod namespace;
+pub(crate) mod processes;
+
 /// What a node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Role {
@@ -72,8 +75,13 @@ pub(crate) trait Cluster: Send + Sync {
     /// stopped. Copies of different moments would be a state that the cluster never had.
     async fn keep_copy(&self) -> anyhow::Result<()>;
 
-    /// Starts or stops the processes of a workload node, in order (SIGTERM), as an operator would.
+    /// Starts the processes of a workload node, the application first, and waits until they live
+    /// (`/healthy`), which is before they serve (`/ready`). If a fault holds the node down, it joins
+    /// when that is healed.
     async fn join(&self, workload: &str) -> anyhow::Result<()>;
+
+    /// Stops the processes of a workload node as an operator would, by SIGTERM and the proxy first,
+    /// and waits until they have ended.
     async fn leave(&self, workload: &str) -> anyhow::Result<()>;
 
     /// What should run and does not.
