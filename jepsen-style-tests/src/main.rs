@@ -1,4 +1,6 @@
 //! `higuma-chaos`.
+#![expect(dead_code, reason = "its parts come before the command that uses them")]
+
 mod clean;
 mod cluster;
 mod history;
@@ -7,4 +9,5 @@ mod registry;
 mod run;
 mod verdict;
 mod workload;
+
 fn main() {}
