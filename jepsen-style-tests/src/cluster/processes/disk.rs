@@ -87,7 +87,7 @@ impl Disk {
 
     /// Whatever was written stays.
     pub(super) fn sync(&self) -> anyhow::Result<()> {
-        let synced = File::open(&self.mount).map(|folder| syncfs(folder));
+        let synced = File::open(&self.mount).map(syncfs);
         let named = || format!("cannot sync {}", self.mount.display());
         synced.with_context(named)?.with_context(named)
     }
