@@ -8,6 +8,7 @@ mod draw;
 mod history;
 mod nemesis;
 mod registry;
+mod report;
 mod run;
 #[cfg(test)]
 mod testing;

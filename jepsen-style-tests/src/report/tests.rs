@@ -120,7 +120,11 @@ fn a_violation_is_told_drawn_and_listed() {
     }
     assert!(page.contains("<p class=\"verdict\">Violated</p>"));
     assert!(page.contains("make chaos TEST=register SEED=42</code>"));
-    assert!(page.contains("7 was read after 8 &lt;/pre&gt;&lt;script&gt;alert(&#39;x&#39; &amp; &quot;"));
+    assert!(
+        page.contains(
+            "7 was read after 8 &lt;/pre&gt;&lt;script&gt;alert(&#39;x&#39; &amp; &quot;"
+        )
+    );
     assert!(page.contains("#3 write key=a value=3 → done"), "drawn");
     assert!(page.contains("<td class=\"n\">5</td><td>client-2</td><td>global-1</td>"), "listed");
     assert!(page.contains("Named, but not in the history: #77."));
@@ -133,7 +137,8 @@ fn a_violation_is_told_drawn_and_listed() {
 fn a_failure_of_the_harness_is_no_verdict() {
     let operations = [operation(0, 0, done())];
     let page =
-        Made::new(&operations, &[fault(Some("no <loop> device"))], &[verdict(Finding::Held)]).render();
+        Made::new(&operations, &[fault(Some("no <loop> device"))], &[verdict(Finding::Held)])
+            .render();
     assert!(page.contains("<p class=\"verdict\">Harness failed</p>"));
     assert!(page.contains("<li>kill global-1, global-2: no &lt;loop&gt; device</li>"));
     assert!(page.contains("failed: no &lt;loop&gt; device"), "in the table of faults");
@@ -144,12 +149,15 @@ fn a_failure_of_the_harness_is_no_verdict() {
 fn outcomes_are_counted_apart() {
     let refused = || Outcome::Refused { why: "412".into() };
     let unknown = || Outcome::Unknown { why: "reset".into() };
-    let mut operations: Vec<Operation> = (0..6).map(|id| operation(id, id * 1_000, done())).collect();
+    let mut operations: Vec<Operation> =
+        (0..6).map(|id| operation(id, id * 1_000, done())).collect();
     operations.extend((6..9).map(|id| operation(id, id * 1_000, refused())));
     operations.push(operation(9, 9_000, unknown()));
     let page = Made::new(&operations, &[], &[verdict(Finding::Held)]).render();
     assert!(page.contains("<p class=\"verdict\">Held</p>"));
-    for figure in ["done\"><b>6</b> done", "refused\"><b>3</b> refused", "unknown\"><b>1</b> unknown"] {
+    for figure in
+        ["done\"><b>6</b> done", "refused\"><b>3</b> refused", "unknown\"><b>1</b> unknown"]
+    {
         assert!(page.contains(figure), "{figure}");
     }
 }
@@ -178,28 +186,47 @@ fn logs_are_cut_at_a_line_and_said_to_be() {
     let logs = Folder::open(made.folder.path()).logs();
     let line = "2026-11-25T13:00:00Z  INFO higuma_store: a line\n";
     std::fs::write(logs.join("global-1.log"), line.repeat(20_000)).unwrap();
-    std::fs::write(logs.join("east.log"), format!("t ERROR bad {HOSTILE}\nt\u{1b}[2m WARN x\n")).unwrap();
+    std::fs::write(logs.join("east.log"), format!("t ERROR bad {HOSTILE}\nt\u{1b}[2m WARN x\n"))
+        .unwrap();
     let page = made.render();
     assert!(page.contains("global-1 <small>937 KiB, the first 681 KiB are left out</small>"));
     assert!(page.contains("<pre><span>2026-11-25T13:00:00Z"), "cut at a line");
-    assert!(page.contains("east <small>81 B, 1 error</small>"), "{}", &page[page.find("east <").unwrap()..][..60]);
+    assert!(
+        page.contains("east <small>81 B, 1 error</small>"),
+        "{}",
+        &page[page.find("east <").unwrap()..][..60]
+    );
     assert!(page.contains("<span class=\"error\">t ERROR bad &lt;/pre&gt;"));
     assert!(page.contains("<span class=\"warn\">t WARN x"), "without a terminal's colours");
 }
 
 #[test]
 fn a_long_history_is_drawn_together_and_said_to_be() {
-    let operations: Vec<Operation> =
-        (0..30_000).map(|id| operation(id, id * 390, if id == 15_000 { Outcome::Unknown { why: "reset".into() } } else { done() })).collect();
+    let operations: Vec<Operation> = (0..30_000)
+        .map(|id| {
+            operation(
+                id,
+                id * 390,
+                if id == 15_000 { Outcome::Unknown { why: "reset".into() } } else { done() },
+            )
+        })
+        .collect();
     let page = Made::new(&operations, &[fault(None)], &[verdict(Finding::Held)]).render();
     assert!(page.len() < 400_000, "{} bytes", page.len());
-    assert!(page.contains("30\u{202f}000 operations drawn as 5 bars"), "the one that is unknown is seen");
+    assert!(
+        page.contains("30\u{202f}000 operations drawn as 5 bars"),
+        "the one that is unknown is seen"
+    );
     assert!(page.contains("marks of 30\u{202f}000 operations"));
 }
 
 #[test]
 fn faults_that_overlap_are_in_rows_of_their_own() {
-    let at = |installing: u64, healed: u64| FaultEvent { installing, healed: Some(healed), ..fault(None) };
+    let at = |installing: u64, healed: u64| FaultEvent {
+        installing,
+        healed: Some(healed),
+        ..fault(None)
+    };
     let faults = [at(0, 50), at(10, 20), at(40, 60), at(55, 70), at(90, 95)];
     assert_eq!(timeline::fault_rows(&faults, 100), [0, 1, 1, 0, 0]);
 }
