@@ -142,6 +142,10 @@ impl Recorder {
 pub(crate) fn read<C: DeserializeOwned, A: DeserializeOwned>(
     path: &Path,
 ) -> anyhow::Result<Vec<Operation<C, A>>> {
+    read_lines(path)
+}
+
+fn read_lines<T: DeserializeOwned>(path: &Path) -> anyhow::Result<Vec<T>> {
     let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut operations = Vec::new();
     for (number, line) in BufReader::new(file).lines().enumerate() {
@@ -151,4 +155,21 @@ pub(crate) fn read<C: DeserializeOwned, A: DeserializeOwned>(
         operations.push(operation);
     }
     Ok(operations)
+}
+
+/// The operations of these classes: those of one workload, whose calls and answers are known.
+pub(crate) fn read_classes<C: DeserializeOwned, A: DeserializeOwned>(
+    path: &Path,
+    classes: &[&str],
+) -> anyhow::Result<Vec<Operation<C, A>>> {
+    let all: Vec<Value> = read_lines(path)?;
+    let chosen = all.into_iter().filter(|operation| {
+        operation["class"].as_str().is_some_and(|class| classes.contains(&class))
+    });
+    let known = chosen.map(|operation| {
+        let id = operation["id"].clone();
+        serde_json::from_value(operation)
+            .with_context(|| format!("{}: operation {id} is of another form", path.display()))
+    });
+    known.collect()
 }
