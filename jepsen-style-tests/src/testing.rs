@@ -17,7 +17,8 @@ pub(crate) struct Alone {
 impl Alone {
     pub(crate) fn at(at: SocketAddr) -> Self {
         let name = "global-1".to_owned();
-        Self { at, nodes: vec![Node { name, role: Role::Global, zone: None }] }
+        let node = Node { name, role: Role::Global, zone: None, address: at.ip() };
+        Self { at, nodes: vec![node] }
     }
 }
 

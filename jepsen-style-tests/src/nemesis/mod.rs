@@ -32,3 +32,25 @@ pub(crate) enum Fault {
     /// The wall clock of the node's process jumps.
     ClockJump { node: String, seconds: i64 },
 }
+
+impl Fault {
+    /// All nodes that it is done to.
+    pub(crate) fn nodes(&self) -> Vec<&str> {
+        let (some, more): (&[String], &[String]) = match self {
+            Self::Kill { nodes }
+            | Self::Pause { nodes }
+            | Self::PowerCut { nodes }
+            | Self::Rollback { nodes }
+            | Self::Empty { nodes } => (nodes, &[]),
+            Self::Partition { left, right }
+            | Self::HalfOpen { left, right }
+            | Self::Slow { left, right, .. }
+            | Self::Lossy { left, right, .. } => (left, right),
+            Self::OneWay { from, to } => (from, to),
+            Self::DiskFull { node } | Self::ClockJump { node, .. } => {
+                (std::slice::from_ref(node), &[])
+            }
+        };
+        some.iter().chain(more).map(String::as_str).collect()
+    }
+}
