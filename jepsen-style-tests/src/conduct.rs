@@ -66,10 +66,7 @@ impl Failures {
 ///
 /// # Errors
 /// Only what leaves no folder to look at: all else is in the record.
-pub(crate) async fn conduct(
-    run: &Run,
-    stop: CancellationToken,
-) -> anyhow::Result<(Folder, Ended)> {
+pub(crate) async fn conduct(run: &Run, stop: CancellationToken) -> anyhow::Result<(Folder, Ended)> {
     let id = id()?;
     let out = std::path::absolute(&run.out)?;
     let folder = Folder::create(&out.join(&id))?;
@@ -213,10 +210,7 @@ enum Task {
 
 impl Phases<'_> {
     /// Clients and nemesis side by side; when it returns, all faults are healed.
-    async fn under_faults(
-        &self,
-        schedule: &[nemesis::Planned],
-    ) -> anyhow::Result<Vec<FaultEvent>> {
+    async fn under_faults(&self, schedule: &[nemesis::Planned]) -> anyhow::Result<Vec<FaultEvent>> {
         let over = self.stop.child_token();
         let mut tasks: JoinSet<anyhow::Result<Task>> = JoinSet::new();
         let (workload, context) = (self.run.workload.clone(), self.context.clone());

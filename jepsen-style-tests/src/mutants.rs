@@ -53,7 +53,10 @@ pub(crate) async fn mutants(
     };
     if chosen.is_empty() {
         let names: Vec<&str> = MUTANTS.iter().map(|mutant| mutant.name).collect();
-        return Err(Failure::Usage(format!("there is no such mutant; there are {}", names.join(", "))));
+        return Err(Failure::Usage(format!(
+            "there is no such mutant; there are {}",
+            names.join(", ")
+        )));
     }
     let mut lines = Vec::new();
     let mut worst = ExitCode::SUCCESS;
@@ -64,7 +67,9 @@ pub(crate) async fn mutants(
         let (by, code) = match found {
             Found::By(checker) => (format!("found by `{checker}` in {took}"), None),
             Found::Not => (format!("NOT FOUND in {took}"), Some(Ended::Violated.exit_code())),
-            Found::Failed => (format!("harness failed, {took}"), Some(Ended::HarnessFailed.exit_code())),
+            Found::Failed => {
+                (format!("harness failed, {took}"), Some(Ended::HarnessFailed.exit_code()))
+            }
         };
         worst = code.unwrap_or(worst);
         lines.push(format!("{:<20} {:<48} {by}", mutant.name, mutant.defect));

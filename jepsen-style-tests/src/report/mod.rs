@@ -1,0 +1,4 @@
+//! stub
+pub(crate) fn render(_: &std::path::Path) -> anyhow::Result<()> {
+    Ok(())
+}
