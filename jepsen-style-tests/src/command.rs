@@ -13,7 +13,7 @@ use crate::output;
 use crate::run::Folder;
 use crate::verdict::{Ended, Verdict};
 use crate::workload::{self, Workload};
-use crate::{judge, nemesis, report};
+use crate::{judge, nemesis};
 
 /// A wrong command line.
 pub(crate) const USAGE: u8 = 2;
@@ -107,7 +107,7 @@ pub(crate) fn planned(args: RunArgs) -> Result<Run, Failure> {
 fn told(folder: &Folder, ended: Ended) -> anyhow::Result<()> {
     let record = folder.record()?;
     output::verdicts(&folder.verdicts()?, &record.harness_failures, ended);
-    output::print(format!("report: {}", folder.report().display()));
+    output::print(format!("folder: {}", folder.path().display()));
     output::print(format!("again:  {}", record.replay));
     Ok(())
 }
@@ -119,18 +119,9 @@ pub(crate) fn check(args: &FolderArgs) -> Result<Ended, Failure> {
     let workload = workload(&record.test)?;
     let verdicts: Vec<Verdict> = judge::judge(&*workload, &folder)?;
     folder.write_verdicts(&verdicts)?;
-    report::render(folder.path())?;
     let ended = Ended::of(&verdicts, record.harness_failures.len());
     told(&folder, ended)?;
     Ok(ended)
-}
-
-/// Writes a folder's report again.
-pub(crate) fn report(args: &FolderArgs) -> Result<(), Failure> {
-    let folder = existing(&args.folder)?;
-    report::render(folder.path())?;
-    output::print(folder.report().display().to_string());
-    Ok(())
 }
 
 fn existing(path: &Path) -> Result<Folder, Failure> {

@@ -22,7 +22,7 @@ use crate::nemesis;
 use crate::run::{FaultEvent, Folder, RunRecord};
 use crate::verdict::Ended;
 use crate::workload::{Context, Workload, recovery};
-use crate::{judge, output, report};
+use crate::{judge, output};
 
 /// What is run.
 pub(crate) struct Run {
@@ -94,7 +94,6 @@ pub(crate) async fn conduct(run: &Run, stop: CancellationToken) -> anyhow::Resul
     };
     folder.write_verdicts(&verdicts)?;
     let ended = Ended::of(&verdicts, record.harness_failures.len());
-    report::render(folder.path())?;
     Ok((folder, ended))
 }
 

@@ -13,7 +13,6 @@ mod mutants;
 mod nemesis;
 mod output;
 mod registry;
-mod report;
 mod run;
 #[cfg(test)]
 mod testing;
@@ -65,7 +64,6 @@ async fn with_signals(command: Command) -> Result<ExitCode, Failure> {
         Command::Run(args) => command::run(args, stop).await.map(Ended::exit_code),
         Command::Mutants(args) => mutants::mutants(args, stop).await,
         Command::Check(args) => command::check(&args).map(Ended::exit_code),
-        Command::Report(args) => command::report(&args).map(|()| ExitCode::SUCCESS),
         Command::Clean(args) => {
             let removed = clean::clean(args.id.as_deref())?;
             for line in &removed {

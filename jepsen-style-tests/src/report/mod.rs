@@ -1,4 +1,0 @@
-//! stub
-pub(crate) fn render(_: &std::path::Path) -> anyhow::Result<()> {
-    Ok(())
-}
