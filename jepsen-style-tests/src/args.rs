@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Mutants(MutantArgs),
     /// Judge the folder of a run again
     Check(FolderArgs),
+    /// Write the report of a run's folder again
+    Report(FolderArgs),
     /// Remove what runs left behind whose harness was killed
     Clean(CleanArgs),
 }

@@ -64,6 +64,7 @@ async fn with_signals(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Run(args) => command::run(args, stop).await.map(Ended::exit_code),
         Command::Mutants(args) => mutants::mutants(args, stop).await,
+        Command::Report(args) => command::report(&args).map(|()| ExitCode::SUCCESS),
         Command::Check(args) => command::check(&args).map(Ended::exit_code),
         Command::Clean(args) => {
             let removed = clean::clean(args.id.as_deref())?;
