@@ -197,18 +197,14 @@ mod tests {
     #[test]
     fn a_gap_is_where_nothing_succeeded_for_long() {
         let done = |end| at(end, Outcome::Done { answer: Value::Null });
-        let operations = [
-            done(100),
-            done(200_000),
-            at(900_000, Outcome::Unknown { why: String::new() }),
-            done(1_500_000),
-            done(1_600_000),
-            at(3_000_000, Outcome::Refused { why: String::new() }),
-        ];
+        let mut operations: Vec<Operation> = (1..=10).map(|n| done(n * 50_000)).collect();
+        operations.push(at(1_000_000, Outcome::Unknown { why: String::new() }));
+        operations.push(done(1_600_000));
+        operations.push(at(3_000_000, Outcome::Refused { why: String::new() }));
         let operations: Vec<&Operation> = operations.iter().collect();
         let seldom: Vec<Operation> = (1..9).map(|n| done(n * 2_000_000)).collect();
-        assert_eq!(gaps(&operations), [(1_600_000, 3_000_000)]);
-        assert_eq!(gaps(&operations[..3]), []);
+        assert_eq!(gaps(&operations), [(500_000, 1_600_000), (1_600_000, 3_000_000)]);
+        assert_eq!(gaps(&operations[..11]), []);
         assert_eq!(gaps(&seldom.iter().collect::<Vec<_>>()), [], "seldom by design");
     }
 }
