@@ -41,6 +41,18 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
+    /// Whether it is done to links, not to processes.
+    pub(crate) fn is_of_links(&self) -> bool {
+        matches!(
+            self,
+            Self::Partition { .. }
+                | Self::OneWay { .. }
+                | Self::HalfOpen { .. }
+                | Self::Slow { .. }
+                | Self::Lossy { .. }
+        )
+    }
+
     /// All nodes that it is done to.
     pub(crate) fn nodes(&self) -> Vec<&str> {
         let (some, more): (&[String], &[String]) = match self {
