@@ -3,6 +3,7 @@
 mod drive;
 mod schedule;
 mod targets;
+mod words;
 
 use serde::{Deserialize, Serialize};
 

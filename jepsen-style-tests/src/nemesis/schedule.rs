@@ -57,7 +57,7 @@ pub(super) enum Reach {
     AllGlobals,
 }
 
-const NEMESES: [Nemesis; 12] = {
+const NEMESES: [Nemesis; 13] = {
     use Kind::*;
     use Reach::*;
     [
@@ -71,6 +71,7 @@ const NEMESES: [Nemesis; 12] = {
         nemesis("rollback", &[Rollback, Empty], AllGlobals, 1),
         nemesis("clock", &[ClockJump], ControlPlanes, 2),
         nemesis("restart-all", &[Kill], AllGlobals, 1),
+        nemesis("power-all", &[PowerCut], AllGlobals, 1),
         nemesis(
             "mixed",
             &[Kill, Pause, PowerCut, Partition, OneWay, HalfOpen, Slow, Lossy, DiskFull],
