@@ -7,7 +7,7 @@ STEP := scripts/step
 export HIGUMA_ENVOY ?= $(CURDIR)/.tools/envoy-1.40.0/envoy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo bench-lab test lint fix audit clean
+.PHONY: help setup build demo lab-up lab-demo lab-down bench-lab test lint fix audit clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,15 @@ build: setup ## Build everything (debug)
 
 demo: build ## A three-node global, two zones and real Envoys on this machine
 	scripts/demo
+
+lab-up: build ## The same in containers, with a network for each zone (Docker is set up if need be)
+	@scripts/lab up
+
+lab-demo: build ## The story of `make demo` on that lab, or on one of its own if none is up
+	@scripts/lab-demo
+
+lab-down: ## End that and remove its containers, networks and volumes
+	@scripts/lab down
 
 # One binary as users get it: without the features that tests switch on.
 bench-lab: setup ## Figures of a lab from a release build (RECORD=1: into docs/benchmarks.md)
@@ -34,6 +43,7 @@ test: ## All that must be green before a change goes in (read-only)
 	@$(STEP) doctest cargo test --workspace --doc --locked --quiet
 	@$(STEP) power-cut scripts/power-cut-if-possible
 	@$(STEP) demo scripts/demo
+	@$(STEP) lab-smoke scripts/lab-smoke
 
 lint: ## Format, clippy and rustdoc, warnings are errors
 	@$(STEP) fmt cargo fmt --all --check

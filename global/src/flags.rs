@@ -38,6 +38,10 @@ pub struct RunArgs {
     pub bind: IpAddr,
     #[arg(long, env = "HIGUMA_REST_PORT", value_name = "PORT", default_value_t = 5681)]
     pub rest_port: u16,
+    /// The address to listen on for the other nodes, where they have a network of their own
+    /// [default: that of --bind].
+    #[arg(long, env = "HIGUMA_RAFT_BIND", value_name = "IP")]
+    pub raft_bind: Option<IpAddr>,
     #[arg(long, env = "HIGUMA_RAFT_PORT", value_name = "PORT", default_value_t = 5684)]
     pub raft_port: u16,
     /// Where zones connect to.
@@ -134,7 +138,7 @@ impl RunArgs {
     }
 
     pub(crate) fn raft_address(&self) -> SocketAddr {
-        SocketAddr::new(self.bind, self.raft_port)
+        SocketAddr::new(self.raft_bind.unwrap_or(self.bind), self.raft_port)
     }
 
     pub(crate) fn kds_address(&self) -> SocketAddr {
@@ -185,5 +189,23 @@ mod tests {
         for wrong in ["", "2", "x=a:1", "0=a:1", "1=a", "1=:5684", "1=a:99999"] {
             assert!(parse(wrong).unwrap_err().contains("N=HOST:PORT"), "{wrong}");
         }
+    }
+
+    #[test]
+    fn raft_may_have_an_address_of_its_own() {
+        #[derive(clap::Parser)]
+        struct Global {
+            #[command(flatten)]
+            run: RunArgs,
+        }
+        let parse = |more: &[&str]| {
+            let needed =
+                ["global", "--node-id=1", "--data-dir=d", "--members=1=a:1", "--bind=0.0.0.0"];
+            let words = needed.iter().chain(more);
+            let Global { run } = clap::Parser::try_parse_from(words).expect("valid");
+            (run.raft_address().to_string(), run.kds_address().to_string())
+        };
+        assert_eq!(parse(&[]), ("0.0.0.0:5684".to_owned(), "0.0.0.0:5685".to_owned()));
+        assert_eq!(parse(&["--raft-bind=10.0.0.1"]).0, "10.0.0.1:5684");
     }
 }

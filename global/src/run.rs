@@ -38,7 +38,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let port = listen::bind(args.diagnostics_address(), "diagnostics", DIAGNOSTICS_FLAGS).await?;
     tasks.spawn("diagnostics", diagnostics::run(port, readiness, metrics.clone(), tasks.token()));
     let rest = listen::bind(args.rest_address(), "REST", "--rest-port").await?;
-    let raft = listen::bind(args.raft_address(), "Raft", "--raft-port or --bind").await?;
+    let raft = listen::bind(args.raft_address(), "Raft", "--raft-port, --raft-bind").await?;
     let kds = listen::bind(args.kds_address(), "KDS", "--kds-port or --bind").await?;
     tracing::info!(node = args.node_id, members = ?members, "starting");
 

@@ -1,12 +1,12 @@
 //! The replicated state as the rest of a control plane uses it: write, read, watch.
 
 mod error;
+mod leader;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
-use bytes::Bytes;
 use higuma_model::{ClusterId, Outcome, Refusal, Snapshot, Transaction};
 use openraft::async_runtime::watch::WatchReceiver as _;
 use tokio::sync::watch;
@@ -21,8 +21,7 @@ use crate::proto;
 use crate::raft::log_counters::{LogCounters, LogCounts};
 use crate::raft::log_writer::LogWriter;
 use crate::raft::network::{Client, Links};
-use crate::raft::running::{Proposed, Running, Unread};
-use crate::raft::service::FORWARD_LIMIT;
+use crate::raft::running::{Proposed, Running};
 
 pub use error::{ReadError, Stopped, WriteError};
 
@@ -231,94 +230,6 @@ impl Store {
         self.inner.running.get().expect("invariant: a store is handed out once it runs")
     }
 
-    async fn propose(&self, command: Bytes, limit: Duration) -> Proposed {
-        match self.running().propose(command.clone(), limit).await {
-            Proposed::NotLeader(Some(leader)) => self.forward(leader, command, limit).await,
-            proposed => proposed,
-        }
-    }
-
-    /// Sends a proposal to the leader, once.
-    async fn forward(&self, leader: NodeId, command: Bytes, limit: Duration) -> Proposed {
-        use proto::propose_reply::Result as Wire;
-        let Some(mut client) = self.inner.clients.get(&leader).cloned() else {
-            return Proposed::NotLeader(None);
-        };
-        let limit = limit.min(FORWARD_LIMIT + STATUS_LIMIT);
-        let proposed = client.propose(proto::ProposeRequest { command });
-        let reply = match tokio::time::timeout(limit, proposed).await {
-            Ok(Ok(reply)) => reply.into_inner().result,
-            // Refused before it was read: another cluster, or no member yet.
-            Ok(Err(status)) if status.code() == tonic::Code::FailedPrecondition => {
-                return Proposed::Busy(status.message().to_owned());
-            }
-            // Never sent: the leader that is still named is gone.
-            Ok(Err(status)) if is_unconnected(&status) => return Proposed::NotLeader(None),
-            Ok(Err(status)) => return Proposed::Unknown(status.message().to_owned()),
-            Err(_) => return Proposed::Unknown(format!("node {leader} did not answer")),
-        };
-        match reply {
-            Some(Wire::Applied(applied)) => match applied.outcome.map(Outcome::try_from) {
-                Some(Ok(outcome)) => Proposed::Applied { index: applied.index, outcome },
-                _ => Proposed::Unknown(format!("node {leader} answered in an unknown form")),
-            },
-            Some(Wire::Leader(leader)) => Proposed::NotLeader(Some(leader).filter(|id| *id != 0)),
-            Some(Wire::Busy(why)) => Proposed::Busy(why),
-            Some(Wire::Unknown(why)) => Proposed::Unknown(why),
-            None => Proposed::Unknown(format!("node {leader} answered in an unknown form")),
-        }
-    }
-
-    async fn linearizable(&self) -> Result<Arc<Snapshot>, ReadError> {
-        let started = Instant::now();
-        loop {
-            let left = LEADER_LIMIT.saturating_sub(started.elapsed());
-            let why = match self.read_index(left).await {
-                Ok(index) => {
-                    if self.running().wait_applied(index, left).await {
-                        return Ok(self.running().applied.borrow().snapshot.clone());
-                    }
-                    format!("entry {index} is not applied here yet")
-                }
-                Err(Unread::NotLeader(None)) => "no leader is known".to_owned(),
-                Err(Unread::NotLeader(Some(leader))) => format!("node {leader} leads only now"),
-                Err(Unread::Unavailable(why)) => why,
-            };
-            if started.elapsed() >= LEADER_LIMIT {
-                let missing = self.missing().await;
-                return Err(ReadError::Unavailable(format!("{why}; {missing}")));
-            }
-            self.leader_changes(LEADER_LIMIT.saturating_sub(started.elapsed())).await;
-        }
-    }
-
-    async fn read_index(&self, limit: Duration) -> Result<u64, Unread> {
-        use proto::read_index_reply::Result as Wire;
-        let leader = match self.running().leader() {
-            Some(leader) if leader == self.inner.node => {
-                return self.running().read_index(limit).await;
-            }
-            Some(leader) => leader,
-            None => return Err(Unread::NotLeader(None)),
-        };
-        let Some(mut client) = self.inner.clients.get(&leader).cloned() else {
-            return Err(Unread::NotLeader(None));
-        };
-        let asked = client.read_index(proto::ReadIndexRequest {});
-        match tokio::time::timeout(LEADER_LIMIT, asked).await {
-            Ok(Ok(reply)) => match reply.into_inner().result {
-                Some(Wire::Index(index)) => Ok(index),
-                Some(Wire::Leader(leader)) => {
-                    Err(Unread::NotLeader(Some(leader).filter(|id| *id != 0)))
-                }
-                Some(Wire::Unavailable(why)) => Err(Unread::Unavailable(why)),
-                None => Err(Unread::Unavailable("unknown answer".to_owned())),
-            },
-            Ok(Err(status)) => Err(Unread::Unavailable(status.message().to_owned())),
-            Err(_) => Err(Unread::Unavailable(format!("node {leader} did not answer"))),
-        }
-    }
-
     async fn at_least(&self, version: u64) -> Result<Arc<Snapshot>, ReadError> {
         let mut snapshots = self.watch();
         let reached = snapshots.wait_for(|snapshot| snapshot.version() >= version);
@@ -326,13 +237,6 @@ impl Store {
             return Ok(snapshot.clone());
         }
         Err(ReadError::Behind { have: self.snapshot().version(), want: version })
-    }
-
-    /// Waits until another leader is known, or for a moment: a leader may also come back.
-    async fn leader_changes(&self, limit: Duration) {
-        let moment = limit.min(Duration::from_millis(50));
-        // Running out is no error here: the caller tries again and counts the time.
-        let _ = tokio::time::timeout(moment, self.leader_is_not(self.leader())).await;
     }
 
     /// The members that don't answer, in words.
@@ -385,13 +289,6 @@ fn written(outcome: Outcome, unknown: Option<String>) -> Result<u64, WriteError>
 
 fn owned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().expect("invariant: nothing panics while it holds this lock")
-}
-
-/// Whether a call failed before a connection was made, so that nothing was sent.
-fn is_unconnected(status: &tonic::Status) -> bool {
-    let first = std::error::Error::source(status);
-    std::iter::successors(first, |error| error.source())
-        .any(|error| error.is::<tonic::ConnectError>())
 }
 
 #[cfg(test)]

@@ -5,9 +5,13 @@
 //! topology  who there is: name, address, command line, readiness      (data, no IO)
 //! record    what was started: ids that are never mistaken for others' (state.json)
 //! process   start in a session of its own, signal, look
+//! certificates  for those that are called
+//! compose   the lab that compose runs, for `status`
 //! up, down  the two in order; whatever goes wrong on the way up is taken down again
 //! ```
 
+mod certificates;
+mod compose;
 mod down;
 mod process;
 mod record;
@@ -61,7 +65,7 @@ enum LabCommand {
         #[arg(long)]
         keep_data: bool,
     },
-    /// Show its processes
+    /// Show its processes, and the containers of the compose lab
     Status,
     /// Send a signal to processes or workloads, SIGKILL unless another is given
     Kill {
@@ -75,6 +79,8 @@ enum LabCommand {
         #[arg(value_name = "NAME", required = true)]
         names: Vec<String>,
     },
+    /// Make certificates for processes that a lab of another kind runs
+    Certificates(certificates::CertificatesArgs),
     /// What `up` and `start` run: a session of its own, then the process
     #[command(hide = true)]
     Session {
@@ -99,13 +105,14 @@ pub(crate) async fn lab(args: &LabArgs) -> Result<(), Failure> {
             up::up(Layout { folder, base: *base, globals_only: *globals_only }).await
         }
         LabCommand::Down { keep_data } => down::down(&folder, *keep_data).await,
-        LabCommand::Status => status(&Record::load(&folder)?),
+        LabCommand::Status => status(&folder).await,
         LabCommand::Kill { names, signal } => kill(&Record::load(&folder)?, names, *signal).await,
         LabCommand::Start { names } => {
             let mut record = Record::load(&folder)?;
             let plans = named(&record, names)?;
             up::start(&mut record, &plans).await
         }
+        LabCommand::Certificates(args) => certificates::certificates(args),
         LabCommand::Session { .. } => Err(Failure::usage("`lab session` is internal")),
     }
 }
@@ -157,7 +164,19 @@ fn named(record: &Record, names: &[String]) -> Result<Vec<Plan>, Failure> {
     Ok(plans.into_iter().filter(chosen).collect())
 }
 
-fn status(record: &Record) -> Result<(), Failure> {
+/// Shows the lab in the folder and those that compose runs; one of them has to be there.
+async fn status(folder: &std::path::Path) -> Result<(), Failure> {
+    let record = Record::find(folder)?;
+    if let Some(record) = &record {
+        show(record)?;
+    }
+    if !compose::status().await? && record.is_none() {
+        Record::load(folder)?;
+    }
+    Ok(())
+}
+
+fn show(record: &Record) -> Result<(), Failure> {
     let rows = topology::plans(&record.layout()?).into_iter().map(|plan| {
         let started = record.started(&plan.name);
         let state = match started.map(process::Started::health) {

@@ -11,6 +11,8 @@ mod zones;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
+use super::certificates;
+
 pub(super) const DEFAULT_BASE: &str = "127.77";
 
 const REST: u16 = 5681;
@@ -140,12 +142,12 @@ impl Layout {
     }
 
     pub(super) fn ca(&self) -> PathBuf {
-        self.pki().join("ca.pem")
+        certificates::ca(&self.pki())
     }
 
     /// Certificate and key of a process.
     pub(super) fn certificate(&self, name: &str) -> (PathBuf, PathBuf) {
-        (self.pki().join(format!("{name}.pem")), self.pki().join(format!("{name}-key.pem")))
+        certificates::of(&self.pki(), name)
     }
 
     /// What operators talk to.

@@ -6,11 +6,11 @@ use std::path::Path;
 use std::process::Child;
 use std::time::Duration;
 
-use higuma_serve::pki::{Authority, Subject, write_certificate, write_key};
+use higuma_serve::pki::Subject;
 use tokio::time::Instant;
 
 use super::topology::{Layout, Plan, plans};
-use super::{down, process, record::Record};
+use super::{certificates, down, process, record::Record};
 use crate::failure::{Exit, Failure};
 use crate::output::{note, print};
 
@@ -19,8 +19,6 @@ use crate::output::{note, print};
 const READY: Duration = Duration::from_secs(30);
 /// Between two looks at a process that is starting.
 const LOOK: Duration = Duration::from_millis(50);
-/// A lab is for days.
-const VALIDITY: Duration = Duration::from_hours(24 * 30);
 /// Lines of a log that are shown when its process fails.
 const TAIL: usize = 20;
 
@@ -124,33 +122,16 @@ fn prepare(layout: &Layout) -> Result<Record, Failure> {
     Ok(record)
 }
 
-/// A CA whose key is forgotten at once, and a certificate for each process that is called. Those
-/// of an earlier lab in this folder are kept.
+/// Those of an earlier lab in this folder are kept.
 fn certify(layout: &Layout) -> Result<(), Failure> {
-    let mut plans = plans(layout);
-    plans.retain(|plan| plan.role.has_certificate());
-    let present = |plan: &Plan| {
-        let (certificate, key) = layout.certificate(&plan.name);
-        certificate.exists() && key.exists()
+    let called = plans(layout).into_iter().filter(|plan| plan.role.has_certificate());
+    let subject = |plan: Plan| Subject {
+        common_name: plan.name,
+        ips: vec![plan.address],
+        ..Subject::default()
     };
-    if layout.ca().exists() && plans.iter().all(present) {
-        return Ok(());
-    }
-    let failed = |error| Failure::refused(format!("cannot make the lab's certificates: {error}"));
-    let authority = Authority::generate("higuma lab", VALIDITY).map_err(failed)?;
-    write_certificate(&layout.ca(), authority.certificate_pem()).map_err(failed)?;
-    for plan in &plans {
-        let subject = Subject {
-            common_name: plan.name.clone(),
-            ips: vec![plan.address],
-            ..Subject::default()
-        };
-        let issued = authority.issue(&subject, VALIDITY).map_err(failed)?;
-        let (certificate, key) = layout.certificate(&plan.name);
-        write_certificate(&certificate, &issued.certificate_pem).map_err(failed)?;
-        write_key(&key, &issued.key_pem).map_err(failed)?;
-    }
-    Ok(())
+    let subjects: Vec<_> = called.map(subject).collect();
+    certificates::make(&layout.pki(), &subjects).map(|_| ())
 }
 
 /// A port that another program holds would show as that program's readiness, or as a puzzle.

@@ -2,10 +2,13 @@
 //! stand, and the means to do harm. Two exist: processes in network namespaces, and the compose lab.
 
 use async_trait::async_trait;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use tokio::net::{TcpStream, UdpSocket};
 
 use crate::nemesis::Fault;
+
+pub(crate) mod namespace;
+pub(crate) mod processes;
 
 /// What a node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -25,6 +28,9 @@ pub(crate) struct Node {
     pub(crate) role: Role,
     /// None for globals.
     pub(crate) zone: Option<String>,
+    /// Where other nodes reach it: KDS, ADS, DNS (port 5653), the ingress and the inbounds. REST
+    /// and diagnostics of control planes, and what a workload offers to itself, are on loopback.
+    pub(crate) address: IpAddr,
 }
 
 /// Why a fault did not take hold. It is always a failure of the harness, never a pass.
@@ -65,11 +71,17 @@ pub(crate) trait Cluster: Send + Sync {
     /// Ends it. When it returns, its cause is gone; the system need not have recovered.
     async fn heal(&self, fault: &Fault) -> Result<(), FaultError>;
 
-    /// A copy of each global's data folder, for [`Fault::Rollback`]; stops and starts them in turn.
+    /// A copy of each global's data folder, for [`Fault::Rollback`]: of one moment, in which all are
+    /// stopped. Copies of different moments would be a state that the cluster never had.
     async fn keep_copy(&self) -> anyhow::Result<()>;
 
-    /// Starts or stops the processes of a workload node, in order (SIGTERM), as an operator would.
+    /// Starts the processes of a workload node, the application first, and waits until they live
+    /// (`/healthy`), which is before they serve (`/ready`). If a fault holds the node down, it joins
+    /// when that is healed.
     async fn join(&self, workload: &str) -> anyhow::Result<()>;
+
+    /// Stops the processes of a workload node as an operator would, by SIGTERM and the proxy first,
+    /// and waits until they have ended.
     async fn leave(&self, workload: &str) -> anyhow::Result<()>;
 
     /// What should run and does not.

@@ -1,6 +1,13 @@
 //! What goes wrong, when, and for how long: drawn from the seed, never from the clock.
 
+mod drive;
+mod schedule;
+mod targets;
+
 use serde::{Deserialize, Serialize};
+
+pub(crate) use drive::drive;
+pub(crate) use schedule::{Planned, names, schedule};
 
 /// One thing that goes wrong. Nodes are named as the cluster names them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,3 +39,28 @@ pub(crate) enum Fault {
     /// The wall clock of the node's process jumps.
     ClockJump { node: String, seconds: i64 },
 }
+
+impl Fault {
+    /// All nodes that it is done to.
+    pub(crate) fn nodes(&self) -> Vec<&str> {
+        let (some, more): (&[String], &[String]) = match self {
+            Self::Kill { nodes }
+            | Self::Pause { nodes }
+            | Self::PowerCut { nodes }
+            | Self::Rollback { nodes }
+            | Self::Empty { nodes } => (nodes, &[]),
+            Self::Partition { left, right }
+            | Self::HalfOpen { left, right }
+            | Self::Slow { left, right, .. }
+            | Self::Lossy { left, right, .. } => (left, right),
+            Self::OneWay { from, to } => (from, to),
+            Self::DiskFull { node } | Self::ClockJump { node, .. } => {
+                (std::slice::from_ref(node), &[])
+            }
+        };
+        some.iter().chain(more).map(String::as_str).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,216 @@
+//! A host of the run with its file system and its processes, and how it is brought to what is
+//! wanted of it.
+
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use rustix::process::Signal;
+
+use super::command::run;
+use super::disk::Disk;
+use super::marks;
+use super::process::{Launch, Process};
+use crate::cluster::namespace::Namespace;
+use crate::cluster::{Alive, Node};
+use crate::nemesis::Fault;
+
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) node: Node,
+    pub(super) namespace: Namespace,
+    pub(super) disk: Option<Disk>,
+    pub(super) processes: Vec<Process>,
+    /// It is a spare that has not joined, or it has left.
+    pub(super) out: bool,
+    /// The harness ended its processes and has to start them again.
+    ended: bool,
+    /// The harness stopped its processes by SIGSTOP.
+    paused: bool,
+}
+
+/// What faults want of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Wanted {
+    pub(super) down: bool,
+    paused: bool,
+    cut: bool,
+    full: bool,
+}
+
+impl Wanted {
+    /// What all faults together want.
+    pub(super) fn of(faults: &[Fault], node: &str) -> Self {
+        let any = |holds: fn(&Fault) -> bool| {
+            faults.iter().any(|fault| holds(fault) && fault.nodes().contains(&node))
+        };
+        Self {
+            down: any(|fault| {
+                matches!(
+                    fault,
+                    Fault::Kill { .. }
+                        | Fault::PowerCut { .. }
+                        | Fault::Rollback { .. }
+                        | Fault::Empty { .. }
+                )
+            }),
+            paused: any(|fault| matches!(fault, Fault::Pause { .. })),
+            cut: any(|fault| matches!(fault, Fault::PowerCut { .. })),
+            full: any(|fault| matches!(fault, Fault::DiskFull { .. })),
+        }
+    }
+}
+
+impl Place {
+    pub(super) fn new(
+        node: Node,
+        namespace: Namespace,
+        disk: Option<Disk>,
+        processes: Vec<Process>,
+        spare: bool,
+    ) -> Self {
+        Self { node, namespace, disk, processes, out: spare, ended: false, paused: false }
+    }
+
+    /// Brings it to what is wanted, whatever it was before.
+    pub(super) fn settle(&mut self, launch: &Launch, wanted: Wanted) -> anyhow::Result<()> {
+        let had_no_room = self.disk.as_ref().is_some_and(Disk::is_full);
+        if wanted.cut {
+            // Before its processes end: what they do in between is lost too.
+            self.disk_or_error()?.cut()?;
+        }
+        if wanted.down {
+            self.end(launch)?;
+        }
+        if let Some(disk) = &mut self.disk {
+            if disk.is_cut() && !wanted.cut {
+                disk.restore()?;
+            }
+            match (disk.is_full(), wanted.full) {
+                (false, true) if !disk.is_cut() => disk.fill()?,
+                (true, false) if !disk.is_cut() => disk.empty()?,
+                _ => {}
+            }
+        }
+        let has_room = self.disk.as_ref().is_none_or(|disk| !disk.is_full());
+        if !wanted.down && !self.out && (self.ended || (had_no_room && has_room)) {
+            self.start(launch)?;
+        }
+        self.pause(launch, wanted.paused)
+    }
+
+    fn start(&mut self, launch: &Launch) -> anyhow::Result<()> {
+        for process in &mut self.processes {
+            process.start(launch, &self.node.name, &self.namespace)?;
+        }
+        self.ended = false;
+        Ok(())
+    }
+
+    /// SIGKILL for all that runs there, children of processes too.
+    fn end(&mut self, launch: &Launch) -> anyhow::Result<()> {
+        for process in &mut self.processes {
+            process.kill()?;
+        }
+        marks::kill(&launch.id, Some(&self.node.name))?;
+        self.ended = true;
+        Ok(())
+    }
+
+    fn pause(&mut self, launch: &Launch, wanted: bool) -> anyhow::Result<()> {
+        if wanted || self.paused {
+            let signal = if wanted { Signal::STOP } else { Signal::CONT };
+            for found in marks::find(&launch.id, Some(&self.node.name)) {
+                found.signal(signal)?;
+            }
+            self.paused = wanted;
+        }
+        Ok(())
+    }
+
+    /// Whether faults want its file system, which workloads and ingresses do not have.
+    fn disk_or_error(&mut self) -> anyhow::Result<&mut Disk> {
+        let name = &self.node.name;
+        let Some(disk) = &mut self.disk else { bail!("{name} has no file system of its own") };
+        Ok(disk)
+    }
+
+    /// Its data folder becomes a copy of `from` or, without one, is emptied. It must be down.
+    pub(super) fn replace_data(&mut self, data: &Path, from: Option<&Path>) -> anyhow::Result<()> {
+        let disk = self.disk_or_error()?;
+        if disk.is_cut() {
+            disk.remount()?;
+        }
+        if data.exists() {
+            std::fs::remove_dir_all(data)
+                .with_context(|| format!("cannot remove {}", data.display()))?;
+        }
+        if let Some(from) = from {
+            run(&["cp", "-a", &from.display().to_string(), &data.display().to_string()])?;
+        }
+        // Nobody's power cut undoes it.
+        self.disk_or_error()?.sync()
+    }
+
+    /// Stops its processes, be it paused or not, without being seen as paused.
+    pub(super) fn hold(&self, launch: &Launch) -> anyhow::Result<()> {
+        let found = marks::find(&launch.id, Some(&self.node.name));
+        found.iter().try_for_each(|process| process.signal(Signal::STOP))
+    }
+
+    /// Undoes [`Place::hold`].
+    pub(super) fn let_go(&self, launch: &Launch) -> anyhow::Result<()> {
+        if self.paused {
+            return Ok(());
+        }
+        let found = marks::find(&launch.id, Some(&self.node.name));
+        found.iter().try_for_each(|process| process.signal(Signal::CONT))
+    }
+
+    /// A step of joining: what it waits for, or None after the last.
+    pub(super) fn go_on_joining(
+        &mut self,
+        launch: &Launch,
+        wanted: Wanted,
+    ) -> anyhow::Result<Option<String>> {
+        self.out = false;
+        if wanted.down {
+            self.ended = true;
+            return Ok(None);
+        }
+        for process in &mut self.processes {
+            process.start(launch, &self.node.name, &self.namespace)?;
+            if let Some(why) = process.probe(&self.namespace) {
+                self.pause(launch, wanted.paused)?;
+                return Ok(Some(why));
+            }
+        }
+        self.ended = false;
+        Ok(None)
+    }
+
+    /// A step of leaving: what it waits for, or None after the last.
+    pub(super) fn go_on_leaving(&mut self) -> anyhow::Result<Option<String>> {
+        self.out = true;
+        let name = self.node.name.clone();
+        for process in self.processes.iter_mut().rev() {
+            if process.runs()? {
+                process.ask_to_end()?;
+                return Ok(Some(format!("{} of {name} has not ended", process.program.name)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Processes that should run and do not.
+    pub(super) fn alive(&mut self, wanted: Wanted) -> anyhow::Result<Alive> {
+        let mut dead = Vec::new();
+        // A control plane that cannot write ends: that is what it should do.
+        let excused = self.out || wanted.down || wanted.full;
+        for process in &mut self.processes {
+            if !excused && !process.runs()? {
+                dead.push((process.program.name.to_owned(), process.last_words()));
+            }
+        }
+        Ok(Alive { node: self.node.name.clone(), dead })
+    }
+}
