@@ -7,7 +7,7 @@ STEP := scripts/step
 export HIGUMA_ENVOY ?= $(CURDIR)/.tools/envoy-1.40.0/envoy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo lab-up lab-down bench-lab test lint fix audit clean
+.PHONY: help setup build demo lab-up lab-demo lab-down bench-lab test lint fix audit clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ demo: build ## A three-node global, two zones and real Envoys on this machine
 
 lab-up: build ## The same in containers, with a network for each zone (Docker is set up if need be)
 	@scripts/lab up
+
+lab-demo: build ## The story of `make demo` on that lab, or on one of its own if none is up
+	@scripts/lab-demo
 
 lab-down: ## End that and remove its containers, networks and volumes
 	@scripts/lab down

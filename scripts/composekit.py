@@ -9,8 +9,10 @@ import os
 import pathlib
 import re
 import subprocess
+import threading
+import time
 
-from labkit import Failed, check, until
+from labkit import Failed, check, figure, until
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PROJECT = os.environ.get("COMPOSE_PROJECT_NAME", "higuma")
@@ -20,6 +22,7 @@ GLOBALS = ["global-1", "global-2", "global-3"]
 COMMAND_TIMEOUT_S = 120
 # A call between containers that is not answered by then is not answered.
 CALL_TIMEOUT_S = 5
+CLIENT = (ROOT / "scripts" / "http-client.bash").read_text(encoding="utf-8")
 
 
 def docker(*words, stdin=None, exit_code=0):
@@ -123,6 +126,159 @@ def healthy(service, limit_s):
     return took
 
 
+def compose(*words, exit_code=0):
+    return docker("compose", "--ansi", "never", "--project-name", PROJECT, *words, exit_code=exit_code)
+
+
+def show(node, *words):
+    """Runs the operator's command and prints it with its result."""
+    print(f"    $ docker compose exec {node} higuma {' '.join(words)}")
+    for line in higuma(node, *words).rstrip().splitlines():
+        print(f"      {line}", flush=True)
+
+
+def running(service):
+    output = docker("inspect", "--format", "{{.State.Running}}", container(service), exit_code=None)
+    check("connect to the Docker daemon" not in output, "a Docker daemon", output.strip())
+    return output.strip() == "true"
+
+
+def request(service, method, address, port, path, body=""):
+    """One request from inside a container: status and body. Status 0 is no answer."""
+    words = ("bash", "-c", CLIENT, "http", "one", method, address, port, path, body)
+    return parsed(inside(service, *words, exit_code=None))
+
+
+def get(service, address, port, path):
+    return request(service, "GET", address, port, path)
+
+
+def parsed(line):
+    """What the client prints: status and body."""
+    status, _, body = line.partition(" ")
+    try:
+        return int(status), json.loads(body)
+    except ValueError:
+        return int(status) if status.isdigit() else 0, body.strip() or line.strip()
+
+
+def client(outbound, *mode):
+    """The client in a container, to be fed and read."""
+    service, address, port = outbound
+    words = ["docker", "exec", "-i", container(service), "bash", "-c", CLIENT, "http"]
+    return subprocess.Popen(
+        [*words, *mode, address, str(port), "/"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        # Ctrl-C is for the story, which ends its clients itself.
+        start_new_session=True,
+    )
+
+
+class Ask:
+    """Requests over one connection, which is not opened again when it ends."""
+
+    def __init__(self, outbound):
+        self.outbound = outbound
+
+    def __enter__(self):
+        self.process = client(self.outbound, "ask")
+        return self
+
+    def __call__(self):
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return parsed(self.process.stdout.readline())
+
+    def __exit__(self, *_):
+        self.process.stdin.close()
+        self.process.wait(CALL_TIMEOUT_S * 2)
+
+
+class Load:
+    """Steady requests over outbounds: half over connections that stay open, half over new ones."""
+
+    def __init__(self, routes):
+        self.routes = routes
+        self.lock = threading.Lock()
+        self.counts, self.failures = {}, []
+
+    def __enter__(self):
+        self.started = time.monotonic()
+        self.clients, self.readers = [], []
+        for name, outbound in self.routes.items():
+            for kind in ("open", "new"):
+                process = client(outbound, "load", kind)
+                reader = threading.Thread(target=self.read, args=(name, kind, process), daemon=True)
+                reader.start()
+                self.clients.append(process)
+                self.readers.append(reader)
+        # A step is not to break what is not flowing yet.
+        until(
+            "an answer on every route",
+            CALL_TIMEOUT_S * 4,
+            lambda: {name for name, _ in self.counts},
+            lambda seen: len(seen) == len(self.routes),
+        )
+        return self
+
+    def read(self, name, kind, process):
+        for line in process.stdout:
+            status, body = parsed(line)
+            with self.lock:
+                if status == 200 and isinstance(body, dict):
+                    key = (name, body["instance"])
+                    self.counts[key] = self.counts.get(key, 0) + 1
+                else:
+                    at = time.monotonic() - self.started
+                    self.failures.append((status, f"{name} after {at:.2f} s, {kind} connection: {line.strip()}"))
+
+    def answered(self, name, instance):
+        with self.lock:
+            return self.counts.get((name, instance), 0)
+
+    def __exit__(self, *_):
+        for process in self.clients:
+            process.stdin.close()
+        for process in self.clients:
+            process.wait(CALL_TIMEOUT_S * 2)
+        for reader in self.readers:
+            reader.join()
+
+    def verdict(self, allowed=()):
+        """Prints what was counted; a failed request, but with an allowed status, fails the step."""
+        for name in self.routes:
+            by = sorted((instance, count) for (route, instance), count in self.counts.items() if route == name)
+            shown = ", ".join(f"{instance} {count}" for instance, count in by)
+            figure(f"requests {name}", f"{sum(count for _, count in by)} ({shown})")
+        for status in allowed:
+            count = sum(status == failed for failed, _ in self.failures)
+            figure(f"requests answered by {status}, as asked for", count)
+        failed = [text for status, text in self.failures if status not in allowed]
+        figure("requests that failed", len(failed))
+        first = "\n          ".join(failed[:10])
+        check(not failed, "no request fails", f"{len(failed)}:\n          {first}")
+
+
+def unlinked(network, service):
+    """Takes a container off a network; returns the address that it had there."""
+    template = f'{{{{(index .NetworkSettings.Networks "{PROJECT}_{network}").IPAddress}}}}'
+    address = docker("inspect", "--format", template, container(service)).strip()
+    docker("network", "disconnect", f"{PROJECT}_{network}", container(service))
+    return address
+
+
+def link(network, service, address):
+    """Puts it back, as compose did."""
+    docker(
+        *("network", "connect", "--ip", address, "--alias", service),
+        f"{PROJECT}_{network}",
+        container(service),
+    )
+
+
 def left_over():
     """Containers, networks and volumes of the project."""
     label = f"label=com.docker.compose.project={PROJECT}"
@@ -130,24 +286,3 @@ def left_over():
     for command in (("ps", "--all"), ("network", "ls"), ("volume", "ls")):
         parts += docker(*command, "--quiet", "--filter", label).split()
     return parts
-
-
-__all__ = [
-    "CALL_TIMEOUT_S",
-    "GLOBALS",
-    "NET",
-    "PROJECT",
-    "ROOT",
-    "Failed",
-    "answers",
-    "apply",
-    "connects",
-    "container",
-    "curl",
-    "docker",
-    "healthy",
-    "higuma",
-    "inside",
-    "inspect",
-    "left_over",
-]

@@ -56,6 +56,16 @@ mtls:
     type: builtin
 """
 
+TYPING_ERROR = """\
+type: Mesh
+name: default
+mtls:
+  enabledBackend: ca-1
+  backends:
+  - name: ca-1
+    typ: builtin
+"""
+
 
 def permission(destination):
     """The one TrafficPermission: everybody may call `destination`."""
@@ -68,6 +78,25 @@ sources:
 destinations:
 - match: {{kuma.io/service: '{destination}'}}
 """
+
+
+def route(tag, first, second):
+    """A split of backend by a tag, values with weights."""
+    split = "".join(
+        f"  - weight: {weight}\n    destination: {{kuma.io/service: backend, {tag}: {value}}}\n"
+        for value, weight in (first, second)
+    )
+    return f"""\
+type: TrafficRoute
+mesh: default
+name: backend
+sources:
+- match: {{kuma.io/service: '*'}}
+destinations:
+- match: {{kuma.io/service: backend}}
+conf:
+  split:
+{split}"""
 
 
 class Failed(Exception):

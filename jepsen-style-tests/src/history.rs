@@ -32,6 +32,14 @@ pub(crate) enum Outcome<A = Value> {
 }
 
 impl<A> Outcome<A> {
+    fn place(&self) -> usize {
+        match self {
+            Self::Done { .. } => 0,
+            Self::Refused { .. } => 1,
+            Self::Unknown { .. } => 2,
+        }
+    }
+
     pub(crate) fn answer(&self) -> Option<&A> {
         match self {
             Self::Done { answer } => Some(answer),
@@ -68,8 +76,17 @@ pub(crate) struct Recorder {
 struct Shared {
     began: Instant,
     next: AtomicU64,
+    ended: [AtomicU64; 3],
     file: Mutex<BufWriter<File>>,
     path: PathBuf,
+}
+
+/// How many calls ended in each way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) done: u64,
+    pub(crate) refused: u64,
+    pub(crate) unknown: u64,
 }
 
 /// A call that has begun. Its outcome must be given to [`Recorder::end`].
@@ -93,6 +110,7 @@ impl Recorder {
             shared: Arc::new(Shared {
                 began: Instant::now(),
                 next: AtomicU64::new(0),
+                ended: Default::default(),
                 file: Mutex::new(BufWriter::new(file)),
                 path: path.to_owned(),
             }),
@@ -123,12 +141,20 @@ impl Recorder {
         let Begun { id, client, node, class, start, call } = begun;
         let operation =
             Operation { id, client, node, class, start, end: self.now(), call, outcome };
+        self.shared.ended[operation.outcome.place()].fetch_add(1, Ordering::Relaxed);
         let mut line = serde_json::to_vec(&operation)?;
         line.push(b'\n');
         let mut file = self.shared.file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         file.write_all(&line)
             .with_context(|| format!("cannot write {}", self.shared.path.display()))?;
         Ok(operation)
+    }
+
+    /// How calls have ended so far.
+    pub(crate) fn counts(&self) -> Counts {
+        let [done, refused, unknown] = &self.shared.ended;
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Counts { done: count(done), refused: count(refused), unknown: count(unknown) }
     }
 
     /// Everything recorded so far is in the file afterwards.

@@ -1,6 +1,14 @@
 //! What goes wrong, when, and for how long: drawn from the seed, never from the clock.
 
+mod drive;
+mod schedule;
+mod targets;
+mod words;
+
 use serde::{Deserialize, Serialize};
+
+pub(crate) use drive::drive;
+pub(crate) use schedule::{Planned, names, schedule};
 
 /// One thing that goes wrong. Nodes are named as the cluster names them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,3 +62,6 @@ impl Fault {
         some.iter().chain(more).map(String::as_str).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

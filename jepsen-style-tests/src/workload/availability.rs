@@ -130,18 +130,19 @@ fn in_force(faults: &[FaultEvent], at: Micros) -> Vec<&Fault> {
     faults.iter().filter(now).map(|event| &event.fault).collect()
 }
 
-/// The change that a gap is attributed to: the first one in it, or one that was just before it.
+/// The change that a gap is attributed to: the first fault that began in it or just before, else
+/// the first that ended.
 fn cause(from: Micros, to: Micros, faults: &[FaultEvent]) -> String {
     const JUST: Micros = 300_000;
-    let mut changes: Vec<(Micros, String)> = Vec::new();
-    for event in faults {
-        let name = name(&event.fault);
-        changes.push((event.installing, format!("after {name}")));
-        changes.extend(event.healed.map(|at| (at, format!("after the end of {name}"))));
+    let near = |at: &Micros| (from.saturating_sub(JUST)..to).contains(at);
+    let took_hold = faults.iter().filter(|event| event.failure.is_none());
+    let began = took_hold.clone().find(|event| near(&event.installing));
+    let ended = || took_hold.clone().find(|event| event.healed.as_ref().is_some_and(near));
+    match (began, began.is_none().then(ended).flatten()) {
+        (Some(event), _) => format!("after {}", name(&event.fault)),
+        (None, Some(event)) => format!("after the end of {}", name(&event.fault)),
+        (None, None) => "no change".to_owned(),
     }
-    changes.sort();
-    let near = changes.into_iter().find(|(at, _)| (from.saturating_sub(JUST)..to).contains(at));
-    near.map_or_else(|| "no change".to_owned(), |(_, change)| change)
 }
 
 /// The sort of a fault, as it is written in `faults.jsonl`.

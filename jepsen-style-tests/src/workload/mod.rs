@@ -37,6 +37,11 @@ pub(crate) struct Context {
 pub(crate) trait Workload: Send + Sync {
     fn name(&self) -> &'static str;
 
+    /// Whether it needs zones with proxies, or only globals.
+    fn needs_zones(&self) -> bool {
+        true
+    }
+
     /// Before any fault: what must be there for it to run. An error is a harness failure.
     async fn prepare(&self, context: &Context) -> anyhow::Result<()>;
 

@@ -135,6 +135,10 @@ impl Workload for Register {
         "register"
     }
 
+    fn needs_zones(&self) -> bool {
+        false
+    }
+
     async fn prepare(&self, context: &Context) -> anyhow::Result<()> {
         mesh(context, MESH).await
     }

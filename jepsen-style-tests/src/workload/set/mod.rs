@@ -68,6 +68,10 @@ impl Workload for Set {
         "set"
     }
 
+    fn needs_zones(&self) -> bool {
+        false
+    }
+
     async fn prepare(&self, context: &Context) -> anyhow::Result<()> {
         mesh(context, MESH).await
     }
