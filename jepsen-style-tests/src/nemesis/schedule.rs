@@ -57,7 +57,7 @@ pub(super) enum Reach {
     AllGlobals,
 }
 
-const NEMESES: [Nemesis; 12] = {
+const NEMESES: [Nemesis; 13] = {
     use Kind::*;
     use Reach::*;
     [
@@ -71,6 +71,7 @@ const NEMESES: [Nemesis; 12] = {
         nemesis("rollback", &[Rollback, Empty], AllGlobals, 1),
         nemesis("clock", &[ClockJump], ControlPlanes, 2),
         nemesis("restart-all", &[Kill], AllGlobals, 1),
+        nemesis("power-all", &[PowerCut], AllGlobals, 1),
         nemesis(
             "mixed",
             &[Kill, Pause, PowerCut, Partition, OneWay, HalfOpen, Slow, Lossy, DiskFull],
@@ -106,6 +107,11 @@ const ROLLBACK_AFTER: u64 = 40;
 /// All nemeses, for a message or a help text.
 pub(crate) fn names() -> Vec<&'static str> {
     NEMESES.iter().map(|nemesis| nemesis.name).collect()
+}
+
+/// Whether a nemesis needs clocks that can jump.
+pub(crate) fn jumps_clocks(nemesis: &str) -> bool {
+    NEMESES.iter().any(|one| one.name == nemesis && one.kinds.contains(&Kind::ClockJump))
 }
 
 /// Draws what will go wrong in `duration`, the earliest first. The same arguments give the same.

@@ -111,7 +111,7 @@ impl Targets {
     }
 
     fn with_disks(&self, draw: &mut Draw) -> Option<Vec<String>> {
-        if draw.percent(ALL_GLOBALS) {
+        if self.reach == Reach::AllGlobals || draw.percent(ALL_GLOBALS) {
             return Some(self.globals.clone());
         }
         Some(vec![self.with_disk(draw)?])

@@ -89,6 +89,7 @@ fn seeds_differ_and_each_nemesis_does_all_that_it_is_for() {
             ("rollback", 2),
             ("clock", 1),
             ("restart-all", 1),
+            ("power-all", 1),
             ("mixed", 9),
             ("everything", 9),
         ]
