@@ -29,6 +29,10 @@ pub(crate) enum Command {
     Check(FolderArgs),
     /// Write the report of a run's folder again
     Report(FolderArgs),
+    /// List the tests, a line each
+    Tests,
+    /// List the nemeses, a line each
+    Nemeses,
     /// Remove what runs left behind whose harness was killed
     Clean(CleanArgs),
 }
@@ -39,10 +43,10 @@ pub(crate) enum Command {
     higuma-chaos run --test set --nemesis power-cut --time 2m\n  \
     higuma-chaos run --test register --nemesis pause --mutant stale-read --seed 1")]
 pub(crate) struct RunArgs {
-    /// What clients do; `--test help` lists all
+    /// What clients do; `higuma-chaos tests` lists all
     #[arg(long, value_name = "NAME")]
     pub(crate) test: String,
-    /// What goes wrong meanwhile; `--nemesis help` lists all
+    /// What goes wrong meanwhile; `higuma-chaos nemeses` lists all
     #[arg(long, value_name = "NAME", default_value = "mixed")]
     pub(crate) nemesis: String,
     /// How long clients work: 30s, 5m, 1h

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::task::JoinSet;
@@ -154,11 +154,12 @@ async fn up(
         envoy: run.envoy.clone(),
         mutant: run.mutant.clone(),
         shape,
+        clocks: nemesis::jumps_clocks(&run.nemesis),
     };
     output::note("the cluster comes up");
     tokio::select! {
         cluster = Processes::up(plan) => Ok(Arc::new(cluster.context("no cluster")?)),
-        () = stop.cancelled() => anyhow::bail!("stopped while the cluster came up"),
+        () = stop.cancelled() => bail!("stopped while the cluster came up"),
     }
 }
 
@@ -172,6 +173,9 @@ async fn with_cluster(
 ) -> anyhow::Result<()> {
     let context = |recorder| Context { cluster: cluster.clone(), recorder, seed: run.seed };
     let schedule = nemesis::schedule(run.seed, &run.nemesis, run.time, cluster.nodes())?;
+    if let Some(planned) = schedule.iter().find(|planned| !cluster.supports(&planned.fault)) {
+        bail!("{} has no means for `{}`", run.database.name(), planned.fault);
+    }
     // What is recorded until all is prepared is no part of the run, nor is the time it takes.
     let before = context(Recorder::create(&folder.history())?);
     tokio::select! {
@@ -181,10 +185,11 @@ async fn with_cluster(
     let context = context(Recorder::create(&folder.history())?);
     let mut failures = Failures::default();
     let phases = Phases { run, folder, context: &context, stop };
-    let events = failures.note(phases.under_faults(&schedule).await).unwrap_or_default();
+    let events = failures.note(phases.under_faults(&schedule).await);
     record.healed = Some(context.recorder.now());
-    failures.0.extend(events.iter().filter_map(|event| event.failure.clone()));
-    if !stop.is_cancelled() && failures.0.is_empty() {
+    let went_on = events.is_some();
+    failures.0.extend(events.iter().flatten().filter_map(|event| event.failure.clone()));
+    if !stop.is_cancelled() && went_on {
         failures.note(phases.finish().await);
     }
     failures.note(recovery::record_alive(&context).await);

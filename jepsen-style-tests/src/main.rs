@@ -66,6 +66,16 @@ async fn with_signals(command: Command) -> Result<ExitCode, Failure> {
         Command::Mutants(args) => mutants::mutants(args, stop).await,
         Command::Report(args) => command::report(&args).map(|()| ExitCode::SUCCESS),
         Command::Check(args) => command::check(&args).map(Ended::exit_code),
+        Command::Tests => {
+            for workload in workload::all() {
+                output::print(workload.name());
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Nemeses => {
+            output::print(nemesis::names().join("\n"));
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Clean(args) => {
             let removed = clean::clean(args.id.as_deref())?;
             for line in &removed {

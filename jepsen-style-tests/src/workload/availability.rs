@@ -17,6 +17,10 @@ use crate::verdict::{Finding, Verdict};
 /// machine that does more than this.
 const LIMIT: Micros = 10_000_000;
 
+/// A process that was started or let go on again counts from its first answer on, at the latest
+/// after this: one that never serves again hides nothing.
+const START_LIMIT: Micros = 5_000_000;
+
 /// Calls of one sort: its name and its classes.
 pub(crate) type Sort<'a> = (&'a str, &'a [&'a str]);
 
@@ -85,16 +89,16 @@ fn gaps(ops: &[Operation], faults: &[FaultEvent]) -> Vec<Gap> {
         let all: BTreeSet<&str> = ops.iter().map(|op| op.node.as_str()).collect();
         all.into_iter().collect()
     };
-    let mut borders: Vec<Micros> = vec![begin, end];
-    for fault in faults {
-        borders.extend([Some(fault.installing), fault.healed].into_iter().flatten());
-    }
-    borders.retain(|at| (begin..=end).contains(at));
-    borders.sort_unstable();
-    borders.dedup();
     let mut successes: Vec<&Operation> =
         ops.iter().filter(|op| matches!(op.outcome, Outcome::Done { .. })).collect();
     successes.sort_by_key(|op| op.end);
+    let effects: Vec<Effect<'_>> =
+        faults.iter().flat_map(|event| Effect::of(event, &successes)).collect();
+    let mut borders: Vec<Micros> = vec![begin, end];
+    borders.extend(effects.iter().flat_map(|effect| [effect.from, effect.to]));
+    borders.retain(|at| (begin..=end).contains(at));
+    borders.sort_unstable();
+    borders.dedup();
     let mut gaps = Vec::new();
     let mut since: Option<Micros> = None;
     let mut close = |since: Micros, to: Micros| {
@@ -102,7 +106,8 @@ fn gaps(ops: &[Operation], faults: &[FaultEvent]) -> Vec<Gap> {
     };
     for border in borders.windows(2) {
         let (from, to) = (border[0], border[1]);
-        let Some(healthy) = healthy(&globals, &in_force(faults, from)) else {
+        let in_force = effects.iter().filter(|effect| effect.from <= from && from < effect.to);
+        let Some(healthy) = healthy(&globals, in_force.map(|effect| &effect.does)) else {
             if let Some(since) = since.take() {
                 close(since, from);
             }
@@ -123,11 +128,52 @@ fn gaps(ops: &[Operation], faults: &[FaultEvent]) -> Vec<Gap> {
     gaps
 }
 
-fn in_force(faults: &[FaultEvent], at: Micros) -> Vec<&Fault> {
-    let now = |event: &&FaultEvent| {
-        event.failure.is_none() && event.installing <= at && event.healed.is_none_or(|end| at < end)
-    };
-    faults.iter().filter(now).map(|event| &event.fault).collect()
+/// What a fault does to who can serve, and from when to when.
+struct Effect<'a> {
+    from: Micros,
+    to: Micros,
+    does: Does<'a>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Does<'a> {
+    Absent(&'a str),
+    /// In one direction or both.
+    Cut(&'a [String], &'a [String]),
+    /// It cannot be said who serves.
+    Blurred(&'a [String], &'a [String]),
+}
+
+impl<'a> Effect<'a> {
+    fn of(event: &'a FaultEvent, successes: &[&Operation]) -> Vec<Self> {
+        if event.installed.is_none() {
+            return Vec::new();
+        }
+        let from = event.installing;
+        let back = |node: &str| {
+            let Some(healed) = event.healed else { return Micros::MAX };
+            let later = successes[successes.partition_point(|op| op.end < healed)..].iter();
+            let first = later.filter(|op| op.node == node).map(|op| op.end).next();
+            first.unwrap_or(Micros::MAX).min(healed.saturating_add(START_LIMIT))
+        };
+        let absent = |node: &'a String| Self { from, to: back(node), does: Does::Absent(node) };
+        let between = |does| vec![Self { from, to: event.healed.unwrap_or(Micros::MAX), does }];
+        match &event.fault {
+            Fault::Kill { nodes }
+            | Fault::Pause { nodes }
+            | Fault::PowerCut { nodes }
+            | Fault::Rollback { nodes }
+            | Fault::Empty { nodes } => nodes.iter().map(absent).collect(),
+            Fault::DiskFull { node } => vec![absent(node)],
+            Fault::Partition { left, right } | Fault::OneWay { from: left, to: right } => {
+                between(Does::Cut(left, right))
+            }
+            Fault::HalfOpen { left, right }
+            | Fault::Slow { left, right, .. }
+            | Fault::Lossy { left, right, .. } => between(Does::Blurred(left, right)),
+            Fault::ClockJump { .. } => Vec::new(),
+        }
+    }
 }
 
 /// The change that a gap is attributed to: the first fault that began in it or just before, else
@@ -135,7 +181,7 @@ fn in_force(faults: &[FaultEvent], at: Micros) -> Vec<&Fault> {
 fn cause(from: Micros, to: Micros, faults: &[FaultEvent]) -> String {
     const JUST: Micros = 300_000;
     let near = |at: &Micros| (from.saturating_sub(JUST)..to).contains(at);
-    let took_hold = faults.iter().filter(|event| event.failure.is_none());
+    let took_hold = faults.iter().filter(|event| event.installed.is_some());
     let began = took_hold.clone().find(|event| near(&event.installing));
     let ended = || took_hold.clone().find(|event| event.healed.as_ref().is_some_and(near));
     match (began, began.is_none().then(ended).flatten()) {
@@ -153,35 +199,28 @@ fn name(fault: &Fault) -> String {
 
 /// The globals that are in a majority whose members all reach each other; None if there is none,
 /// or if faults are in force under which it cannot be said.
-fn healthy<'a>(globals: &[&'a str], faults: &[&Fault]) -> Option<BTreeSet<&'a str>> {
+fn healthy<'a, 'b>(
+    globals: &[&'a str],
+    effects: impl Iterator<Item = &'b Does<'b>>,
+) -> Option<BTreeSet<&'a str>> {
     let is_global = |name: &String| globals.contains(&name.as_str());
     let mut down: BTreeSet<&str> = BTreeSet::new();
     let mut cut: BTreeSet<(&str, &str)> = BTreeSet::new();
-    for fault in faults {
-        match fault {
-            Fault::Kill { nodes }
-            | Fault::Pause { nodes }
-            | Fault::PowerCut { nodes }
-            | Fault::Rollback { nodes }
-            | Fault::Empty { nodes } => down.extend(nodes.iter().map(String::as_str)),
-            Fault::DiskFull { node } => {
-                down.insert(node);
-            }
-            Fault::Partition { left, right } | Fault::OneWay { from: left, to: right } => {
-                for left in left {
-                    for right in right {
+    for does in effects {
+        match does {
+            Does::Absent(node) => drop(down.insert(node)),
+            Does::Cut(left, right) => {
+                for left in *left {
+                    for right in *right {
                         cut.extend([(left.as_str(), right.as_str()), (right, left)]);
                     }
                 }
             }
-            Fault::HalfOpen { left, right }
-            | Fault::Slow { left, right, .. }
-            | Fault::Lossy { left, right, .. } => {
+            Does::Blurred(left, right) => {
                 if left.iter().any(is_global) && right.iter().any(is_global) {
                     return None;
                 }
             }
-            Fault::ClockJump { .. } => {}
         }
     }
     let up: Vec<&str> = globals.iter().copied().filter(|name| !down.contains(name)).collect();
