@@ -154,6 +154,7 @@ async fn up(
         envoy: run.envoy.clone(),
         mutant: run.mutant.clone(),
         shape,
+        clocks: nemesis::jumps_clocks(&run.nemesis),
     };
     output::note("the cluster comes up");
     tokio::select! {

@@ -8,7 +8,7 @@ mod words;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use drive::drive;
-pub(crate) use schedule::{Planned, names, schedule};
+pub(crate) use schedule::{Planned, jumps_clocks, names, schedule};
 
 /// One thing that goes wrong. Nodes are named as the cluster names them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +42,18 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
+    /// Whether it is done to links, not to processes.
+    pub(crate) fn is_of_links(&self) -> bool {
+        matches!(
+            self,
+            Self::Partition { .. }
+                | Self::OneWay { .. }
+                | Self::HalfOpen { .. }
+                | Self::Slow { .. }
+                | Self::Lossy { .. }
+        )
+    }
+
     /// All nodes that it is done to.
     pub(crate) fn nodes(&self) -> Vec<&str> {
         let (some, more): (&[String], &[String]) = match self {

@@ -109,6 +109,11 @@ pub(crate) fn names() -> Vec<&'static str> {
     NEMESES.iter().map(|nemesis| nemesis.name).collect()
 }
 
+/// Whether a nemesis needs clocks that can jump.
+pub(crate) fn jumps_clocks(nemesis: &str) -> bool {
+    NEMESES.iter().any(|one| one.name == nemesis && one.kinds.contains(&Kind::ClockJump))
+}
+
 /// Draws what will go wrong in `duration`, the earliest first. The same arguments give the same.
 ///
 /// # Errors

@@ -1,9 +1,12 @@
 //! What clients do to the system, and how what they saw is judged.
 
 pub(crate) mod availability;
+mod churn;
 pub(crate) mod recovery;
 mod register;
+mod requests;
 mod set;
+mod traffic;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -55,7 +58,12 @@ pub(crate) trait Workload: Send + Sync {
 
 /// Every workload, by name.
 pub(crate) fn all() -> Vec<Box<dyn Workload>> {
-    vec![Box::new(register::Register), Box::new(set::Set)]
+    vec![
+        Box::new(register::Register),
+        Box::new(set::Set),
+        Box::new(traffic::Traffic),
+        Box::new(churn::Churn::default()),
+    ]
 }
 
 /// How long a cluster that nothing was done to may take to accept what a workload needs.
