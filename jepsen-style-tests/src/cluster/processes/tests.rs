@@ -188,8 +188,15 @@ async fn links_break_in_each_way_and_heal_one_by_one() {
     assert_eq!(link(&cluster, two, one).await, None, "everything is lost still");
     cluster.heal(&lossy).await.unwrap();
     assert!(link(&cluster, two, one).await.unwrap() >= Duration::from_millis(200));
+    // A process that starts meanwhile must not hold anything of it.
+    let kill = Fault::Kill { nodes: named(&[one]) };
+    cluster.install(&kill).await.unwrap();
+    cluster.heal(&kill).await.unwrap();
     cluster.heal(&slow).await.unwrap();
     assert!(link(&cluster, one, two).await.unwrap() < Duration::from_millis(200));
+    cluster.install(&slow).await.unwrap();
+    assert!(link(&cluster, two, one).await.unwrap() >= Duration::from_millis(200));
+    cluster.heal(&slow).await.unwrap();
 
     // Which of the two ways it is: only what goes to the second node is dropped there.
     let one_way = Fault::OneWay { from: left, to: right };
