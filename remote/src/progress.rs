@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use higuma_kds::ClientState;
 use higuma_kds::inbox::{Laggard, ZoneReport};
 use higuma_model::{Key, Snapshot};
 use higuma_rest::{self as rest, ProxyProgress, ZoneProgress};
@@ -72,6 +73,8 @@ pub(crate) struct OwnProgress {
     pub(crate) zone: Arc<str>,
     pub(crate) books: Books,
     pub(crate) snapshots: watch::Receiver<Arc<Snapshot>>,
+    /// How the zone stands to its global.
+    pub(crate) global: watch::Receiver<ClientState>,
 }
 
 impl rest::Progress for OwnProgress {
@@ -93,6 +96,10 @@ impl rest::Progress for OwnProgress {
             laggards: laggards.collect(),
             age_ms: 0,
             up_to_date: report.version == report.received,
+            fenced: match &*self.global.borrow() {
+                ClientState::Fenced { reason } => Some(reason.clone()),
+                _ => None,
+            },
         })
     }
 

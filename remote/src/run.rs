@@ -7,13 +7,14 @@ use std::time::Duration;
 use anyhow::Context as _;
 use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
 use higuma_kds::inbox::ZoneReport;
-use higuma_kds::{Client, ClientState, client};
+use higuma_kds::{Adoption, Client, ClientState, client};
 use higuma_model::Place;
 use higuma_rest::{Api, Authority, CaPair, router};
+use higuma_serve::axum::Router;
 use higuma_serve::{
     ClientAuth, HttpServer, Metrics, Readiness, Tasks, Transport, diagnostics, listen, mutant,
 };
-use higuma_store::{Mutant, Options, Store, Timers};
+use higuma_store::{Options, Store, Timers};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -21,10 +22,11 @@ use crate::ads::Ads;
 use crate::flags::RunArgs;
 use crate::inbox::ZoneInbox;
 use crate::live::Live;
+use crate::mutant::Mutant;
 use crate::progress::{self, Books, OwnProgress};
 use crate::view::{self, View};
 use crate::zone::{Zone, random};
-use crate::{bootstrap, names, registrar};
+use crate::{adopt, bootstrap, names, registrar};
 
 /// How long tasks may take to stop; streams are cut after three seconds.
 const DRAIN: Duration = Duration::from_secs(8);
@@ -42,7 +44,7 @@ const TIMERS: Timers = Timers {
 /// Whatever keeps the zone's control plane from running, with what to do about it.
 pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     args.check_zone()?;
-    let mutant = mutant::from_environment(Mutant::NAMES)?;
+    let mutant = mutant::from_environment(&Mutant::names())?;
     let transport = args.tls.transport(&[args.proxy_address()])?.context(
         "proxies and the global are reached with TLS only: give --tls-ca, --tls-cert and --tls-key",
     )?;
@@ -56,7 +58,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let rest = listen::bind(args.rest_address(), "REST", "--rest-port").await?;
     let proxies = listen::bind(args.proxy_address(), "ADS", "--proxy-port or --bind").await?;
     let dns = listen::bind_udp(args.dns_address(), "DNS", "--dns-port or --bind").await?;
-    let store = open(&args, mutant).await?;
+    let store = open(&args, mutant.and_then(Mutant::of_store)).await?;
     metrics.register(|registry| registry.register_collector(store.collector()));
 
     let zone = assemble(&args, &store, &transport, &mut tasks);
@@ -67,28 +69,41 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let routes = routes.merge(bootstrap::router(zone.clone()));
     let server = HttpServer::new(proxies, routes).tls(transport.rustls_server(ClientAuth::None));
     tasks.spawn("ADS", server.run(tasks.token()));
+    let broken = mutant.and_then(Mutant::of_kds);
+    let (adoption, following) = client(global(&args, &zone, &transport, broken, &mut tasks))?;
+    let adoption = Arc::new(adoption);
+    tasks.spawn("REST", HttpServer::new(rest, api(&zone, &adoption)).run(tasks.token()));
+    ready.send_modify(|ready| ready.done("store"));
+    tracing::info!(zone = args.zone, version = store.snapshot().version(), "serving proxies");
+
+    tasks.spawn("KDS", async move {
+        following.await;
+        Ok(())
+    });
+    tasks.spawn("global", say(adoption.states(), ready, tasks.token()));
+    tasks.spawn("store", keep(store, tasks.token()));
+    tasks.run_until_signal(DRAIN).await
+}
+
+/// The zone's REST.
+fn api(zone: &Arc<Zone>, adoption: &Arc<Adoption>) -> Router {
     let api = Api {
-        store: store.clone(),
+        store: zone.store.clone(),
         place: zone.place.clone(),
         authority: Arc::new(NoAuthority),
         progress: Arc::new(OwnProgress {
             zone: zone.name.clone(),
             books: zone.books.clone(),
-            snapshots: store.watch(),
+            snapshots: zone.store.watch(),
+            global: adoption.states(),
         }),
         version: env!("CARGO_PKG_VERSION"),
     };
-    tasks.spawn("REST", HttpServer::new(rest, router(Arc::new(api))).run(tasks.token()));
-    ready.send_modify(|ready| ready.done("store"));
-    tracing::info!(zone = args.zone, version = store.snapshot().version(), "serving proxies");
-
-    follow_global(&args, &zone, &transport, &mut tasks)?;
-    tasks.spawn("store", keep(store, tasks.token()));
-    tasks.run_until_signal(DRAIN).await
+    router(Arc::new(api), adopt::router(zone.clone(), adoption.clone()))
 }
 
 /// Opens the zone's own store and waits until it has read what it had.
-async fn open(args: &RunArgs, mutant: Option<Mutant>) -> anyhow::Result<Store> {
+async fn open(args: &RunArgs, mutant: Option<higuma_store::Mutant>) -> anyhow::Result<Store> {
     let store = Store::open(Options {
         folder: args.data_dir.clone(),
         node: 1,
@@ -121,17 +136,19 @@ fn assemble(args: &RunArgs, store: &Store, transport: &Transport, tasks: &mut Ta
     })
 }
 
-fn follow_global(
+/// What the zone's end of KDS needs.
+fn global(
     args: &RunArgs,
     zone: &Arc<Zone>,
     transport: &Transport,
+    mutant: Option<higuma_kds::Mutant>,
     tasks: &mut Tasks,
-) -> anyhow::Result<()> {
+) -> Client {
     let (reports_in, reports) = watch::channel(ZoneReport::default());
     let (name, books) = (zone.name.clone(), zone.books.clone());
     let report = progress::follow(name, books, zone.store.watch(), reports_in, tasks.token());
     tasks.spawn("report", report);
-    let (states, following) = client(Client {
+    Client {
         zone: zone.name.clone(),
         globals: args.global.iter().map(|address| format!("grpcs://{address}")).collect(),
         tls: Some(transport.tonic_client(None)),
@@ -139,23 +156,29 @@ fn follow_global(
         snapshots: zone.store.watch(),
         inbox: Arc::new(ZoneInbox(zone.clone())),
         reports,
+        mutant,
         stop: tasks.token(),
-    })?;
-    tasks.spawn("KDS", async move {
-        following.await;
-        Ok(())
-    });
-    tasks.spawn("global", say(states, tasks.token()));
-    Ok(())
+    }
 }
 
-/// Says in the log how the zone stands to its global.
+/// Says in the log, and beside its readiness, how the zone stands to its global.
 async fn say(
     mut states: watch::Receiver<ClientState>,
+    ready: watch::Sender<Readiness>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     loop {
-        match &*states.borrow_and_update() {
+        let state = states.borrow_and_update().clone();
+        ready.send_modify(|ready| match &state {
+            ClientState::Connecting { last_error: Some(why) } => {
+                ready.note("global", format!("not reached: {why}"));
+            }
+            ClientState::Fenced { reason } => ready.note("global", format!("fenced: {reason}")),
+            ClientState::Connecting { last_error: None }
+            | ClientState::Syncing
+            | ClientState::Synced { .. } => ready.done("global"),
+        });
+        match &state {
             ClientState::Connecting { last_error: None } => {}
             ClientState::Connecting { last_error: Some(why) } => {
                 tracing::warn!(why, "no global; going on with what the zone has");
