@@ -84,10 +84,15 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     fn next(&mut self) -> Result<(Event<'a>, Span), String> {
         let name = self.name;
-        match self.parser.next_event() {
-            Some(Ok(event)) => Ok(event),
-            Some(Err(error)) => Err(format!("{name}:{}: {}", error.marker().line(), error.info())),
-            None => Err(format!("{name}: it ends too early")),
+        loop {
+            return match self.parser.next_event() {
+                Some(Ok((Event::Comment(..), _))) => continue,
+                Some(Ok(event)) => Ok(event),
+                Some(Err(error)) => {
+                    Err(format!("{name}:{}: {}", error.marker().line(), error.info()))
+                }
+                None => Err(format!("{name}: it ends too early")),
+            };
         }
     }
 

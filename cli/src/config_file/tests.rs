@@ -189,7 +189,8 @@ fn a_file_that_is_not_there_or_too_large_is_refused() {
 #[test]
 fn values_are_taken_as_they_are_written() {
     let entries =
-        read::entries("f", "a: 1.10\nb: 'yes'\nc: [x, \"null\"]\nd: 0x1F\n").expect("valid");
+        read::entries("f", "# what\na: 1.10 # and why\nb: 'yes'\nc: [x, \"null\"]\nd: 0x1F\n")
+            .expect("valid");
     let shown: Vec<_> = entries.iter().map(|e| (e.key.as_str(), e.values.join("|"))).collect();
     let expected = [("a", "1.10"), ("b", "yes"), ("c", "x|null"), ("d", "0x1F")];
     assert_eq!(shown, expected.map(|(key, values)| (key, values.to_owned())));

@@ -120,8 +120,8 @@ async fn a_fenced_zone_follows_what_its_operator_adopts() {
         assert_eq!(offer.removed.len(), removed, "{what}: {:?}", names(&offer.removed));
         assert_eq!(names(&offer.kept), kept, "{what}");
         assert_eq!(offer.position, position_of(&global.now()), "{what}");
-        let older = Position { version: offer.position.version - 1, ..offer.position };
-        assert_eq!(adoption.adopt(older).await, Err(AdoptError::NotShown), "{what}");
+        let other = Position { version: offer.position.version + 1, ..offer.position };
+        assert_eq!(adoption.adopt(other).await, Err(AdoptError::NotShown), "{what}");
         assert_eq!(*west.state.borrow(), before, "{what}: nothing changed yet");
 
         let adopted = adoption.adopt(offer.position).await.unwrap();
