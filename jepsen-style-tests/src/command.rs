@@ -132,7 +132,8 @@ fn existing(path: &Path) -> Result<Folder, Failure> {
 }
 
 pub(crate) fn default_out() -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or("target".into(), PathBuf::from);
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
     target.join("chaos")
 }
 

@@ -1,15 +1,17 @@
 //! One zone's control plane, from its flags to its end.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
+use higuma_dns::Sockets;
 use higuma_kds::inbox::ZoneReport;
 use higuma_kds::{Adoption, Client, ClientState, client};
 use higuma_model::Place;
-use higuma_rest::{Api, Authority, CaPair, router};
+use higuma_rest::{Api, Authority, BuiltinAuthority, CaPair, router};
 use higuma_serve::axum::Router;
 use higuma_serve::{
     ClientAuth, HttpServer, Metrics, Readiness, Tasks, Transport, diagnostics, listen, mutant,
@@ -26,7 +28,7 @@ use crate::mutant::Mutant;
 use crate::progress::{self, Books, OwnProgress};
 use crate::view::{self, View};
 use crate::zone::{Zone, random};
-use crate::{adopt, bootstrap, names, registrar};
+use crate::{adopt, bootstrap, names, registrar, standing};
 
 /// How long tasks may take to stop; streams are cut after three seconds.
 const DRAIN: Duration = Duration::from_secs(8);
@@ -37,6 +39,8 @@ const TIMERS: Timers = Timers {
     election_min: Duration::from_millis(100),
     election_max: Duration::from_millis(200),
 };
+
+const DIAGNOSTICS_FLAGS: &str = "--diagnostics-port or --diagnostics-bind";
 
 /// Runs until a signal or a failure.
 ///
@@ -52,13 +56,13 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let (ready, readiness) = watch::channel(Readiness::default());
     ready.send_modify(|ready| ready.wait("store", "the zone's state is not read yet"));
     let metrics = Metrics::new();
-    let port =
-        listen::bind(args.diagnostics_address(), "diagnostics", "--diagnostics-port").await?;
+    let port = listen::bind(args.diagnostics_address(), "diagnostics", DIAGNOSTICS_FLAGS).await?;
     tasks.spawn("diagnostics", diagnostics::run(port, readiness, metrics.clone(), tasks.token()));
     let rest = listen::bind(args.rest_address(), "REST", "--rest-port").await?;
     let proxies = listen::bind(args.proxy_address(), "ADS", "--proxy-port or --bind").await?;
-    let dns = listen::bind_udp(args.dns_address(), "DNS", "--dns-port or --bind").await?;
+    let dns = dns_sockets(args.dns_address()).await?;
     let store = open(&args, mutant.and_then(Mutant::of_store)).await?;
+    standing::check(&args.place(), &store.snapshot(), &args.data_dir)?;
     metrics.register(|registry| registry.register_collector(store.collector()));
 
     let zone = assemble(&args, &store, &transport, &mut tasks);
@@ -70,36 +74,53 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let server = HttpServer::new(proxies, routes).tls(transport.rustls_server(ClientAuth::None));
     tasks.spawn("ADS", server.run(tasks.token()));
     let broken = mutant.and_then(Mutant::of_kds);
-    let (adoption, following) = client(global(&args, &zone, &transport, broken, &mut tasks))?;
-    let adoption = Arc::new(adoption);
-    tasks.spawn("REST", HttpServer::new(rest, api(&zone, &adoption)).run(tasks.token()));
+    let global = match zone.place {
+        Place::Standalone(_) => None,
+        _ => Some(client(global(&args, &zone, &transport, broken, &mut tasks))?),
+    };
+    let (adoption, following) =
+        global.map(|(adoption, following)| (Arc::new(adoption), following)).unzip();
+    tasks.spawn("REST", HttpServer::new(rest, api(&zone, adoption.as_ref())).run(tasks.token()));
     ready.send_modify(|ready| ready.done("store"));
     tracing::info!(zone = args.zone, version = store.snapshot().version(), "serving proxies");
 
-    tasks.spawn("KDS", async move {
-        following.await;
-        Ok(())
-    });
-    tasks.spawn("global", say(adoption.states(), ready, tasks.token()));
+    match adoption.zip(following) {
+        None => tracing::info!("no global: meshes and policies are written here"),
+        Some((adoption, following)) => {
+            tasks.spawn("KDS", async move {
+                following.await;
+                Ok(())
+            });
+            tasks.spawn("global", say(adoption.states(), ready, tasks.token()));
+        }
+    }
     tasks.spawn("store", keep(store, tasks.token()));
     tasks.run_until_signal(DRAIN).await
 }
 
 /// The zone's REST.
-fn api(zone: &Arc<Zone>, adoption: &Arc<Adoption>) -> Router {
+fn api(zone: &Arc<Zone>, adoption: Option<&Arc<Adoption>>) -> Router {
     let api = Api {
         store: zone.store.clone(),
         place: zone.place.clone(),
-        authority: Arc::new(NoAuthority),
+        authority: authority(&zone.place),
         progress: Arc::new(OwnProgress {
-            zone: zone.name.clone(),
+            place: zone.place.clone(),
             books: zone.books.clone(),
             snapshots: zone.store.watch(),
-            global: adoption.states(),
+            global: adoption.map(|adoption| adoption.states()),
         }),
         version: env!("CARGO_PKG_VERSION"),
     };
-    router(Arc::new(api), adopt::router(zone.clone(), adoption.clone()))
+    let own =
+        adoption.map_or_else(Router::new, |adoption| adopt::router(zone.clone(), adoption.clone()));
+    router(Arc::new(api), own)
+}
+
+async fn dns_sockets(address: SocketAddr) -> Result<Sockets, listen::ListenError> {
+    let setting = "--dns-port or --bind";
+    let udp = listen::bind_udp(address, "DNS", setting).await?;
+    Ok(Sockets { udp, tcp: listen::bind(address, "DNS over TCP", setting).await? })
 }
 
 /// Opens the zone's own store and waits until it has read what it had.
@@ -125,7 +146,7 @@ fn assemble(args: &RunArgs, store: &Store, transport: &Transport, tasks: &mut Ta
     tasks.spawn("view", view::follow(store.watch(), views_in, tasks.token()));
     Arc::new(Zone {
         name: args.zone.as_str().into(),
-        place: Place::Zone(args.zone.as_str().into()),
+        place: args.place(),
         store: store.clone(),
         views,
         live: Live::new(),
@@ -145,8 +166,8 @@ fn global(
     tasks: &mut Tasks,
 ) -> Client {
     let (reports_in, reports) = watch::channel(ZoneReport::default());
-    let (name, books) = (zone.name.clone(), zone.books.clone());
-    let report = progress::follow(name, books, zone.store.watch(), reports_in, tasks.token());
+    let (place, books) = (zone.place.clone(), zone.books.clone());
+    let report = progress::follow(place, books, zone.store.watch(), reports_in, tasks.token());
     tasks.spawn("report", report);
     Client {
         zone: zone.name.clone(),
@@ -210,7 +231,14 @@ async fn keep(store: Store, stop: CancellationToken) -> anyhow::Result<()> {
     }
 }
 
-/// A zone makes no CA: meshes are written at the global.
+fn authority(place: &Place) -> Arc<dyn Authority> {
+    match place {
+        Place::Standalone(_) => Arc::new(BuiltinAuthority),
+        _ => Arc::new(NoAuthority),
+    }
+}
+
+/// A zone that follows a global makes no CA: meshes are written there.
 struct NoAuthority;
 
 impl Authority for NoAuthority {

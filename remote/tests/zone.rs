@@ -6,9 +6,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use higuma_model::spec::Mesh;
 use higuma_model::testing::{mesh, secret, traffic_permission, zone_ingress};
 use higuma_model::{
-    ClusterId, Operation, Owner, Received, RequestId, Timestamp, Transaction, Upstream,
+    ClusterId, Operation, Owner, Place, Received, RequestId, Timestamp, Transaction, Upstream,
     ca_certificate_key, ca_private_key_key,
 };
 use higuma_remote::RunArgs;
@@ -26,6 +27,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 struct Zone {
     folder: tempfile::TempDir,
+    global: Vec<String>,
     address: SocketAddr,
     rest: SocketAddr,
     dns: SocketAddr,
@@ -36,17 +38,6 @@ struct Zone {
 
 /// Writes what a global had sent before it was lost.
 async fn fill(folder: &Path) {
-    let store = Store::open(Options {
-        folder: folder.to_owned(),
-        node: 1,
-        members: BTreeMap::from([(1, "127.0.0.1:1".to_owned())]),
-        listener: None,
-        tls: None,
-        timers: Timers::default(),
-        mutant: None,
-    })
-    .await
-    .unwrap();
     let ca = Authority::generate("default", DAY).unwrap();
     let (certificate, key) =
         (ca_certificate_key("default", "ca-1"), ca_private_key_key("default", "ca-1"));
@@ -65,13 +56,29 @@ async fn fill(folder: &Path) {
     ];
     let position = Upstream { cluster: ClusterId(5), epoch: 1, version: 4 };
     let received = Received { zone: None, position, builds_on: None, upserts, removed: vec![] };
+    write(folder, vec![Operation::Receive(received)]).await;
+}
+
+/// Writes into a data folder what a zone east has written before.
+async fn write(folder: &Path, operations: Vec<Operation>) {
+    let store = Store::open(Options {
+        folder: folder.to_owned(),
+        node: 1,
+        members: BTreeMap::from([(1, "127.0.0.1:1".to_owned())]),
+        listener: None,
+        tls: None,
+        timers: Timers::default(),
+        mutant: None,
+    })
+    .await
+    .unwrap();
     let transaction = Transaction {
         id: RequestId { at: Timestamp(1), random: 1 },
         at: Timestamp(1),
         writer: Owner::zone("east"),
         demands: vec![],
         checks: vec![],
-        operations: vec![Operation::Receive(received)],
+        operations,
     };
     let written = async || store.write(&transaction).await;
     poll_until("the zone's state is written", PATIENCE, written, Result::is_ok)
@@ -98,15 +105,21 @@ fn tls(folder: &Path, ip: IpAddr) -> (TlsFlags, String) {
 }
 
 impl Zone {
+    /// A zone whose global is lost.
     async fn start() -> Self {
-        higuma_serve::install_crypto_provider();
         let folder = tempfile::tempdir().unwrap();
         fill(&folder.path().join("data")).await;
+        // Nobody listens there.
+        Self::start_in(folder, vec!["127.0.0.1:9".to_owned()])
+    }
+
+    fn start_in(folder: tempfile::TempDir, global: Vec<String>) -> Self {
+        higuma_serve::install_crypto_provider();
         let address = free_addr();
         let (tls, ca_pem) = tls(folder.path(), address.ip());
         let running = JoinSet::new();
         let (rest, dns) = (free_addr(), free_addr());
-        let mut zone = Self { folder, address, rest, dns, ca_pem, tls, running };
+        let mut zone = Self { folder, global, address, rest, dns, ca_pem, tls, running };
         let args = zone.args();
         zone.running.spawn(higuma_remote::run(args));
         zone
@@ -116,13 +129,13 @@ impl Zone {
         RunArgs {
             zone: "east".to_owned(),
             data_dir: self.folder.path().join("data"),
-            // Nobody listens there.
-            global: vec![format!("{}:9", self.address.ip())],
+            global: self.global.clone(),
             bind: self.address.ip(),
             proxy_port: self.address.port(),
             dns_port: self.dns.port(),
             rest_port: self.rest.port(),
             diagnostics_port: free_addr().port(),
+            diagnostics_bind: None,
             tls: self.tls.clone(),
         }
     }
@@ -151,6 +164,21 @@ impl Zone {
         let url = format!("https://{}{path}", self.address);
         let answer = client.post(url).json(body).send().await.unwrap();
         (answer.status().as_u16(), answer.json().await.unwrap())
+    }
+
+    /// Writes a resource over REST as soon as that listens.
+    async fn put(&self, path: &str, body: &Value) -> (u16, Value) {
+        let url = format!("http://{}{path}", self.rest);
+        let client = reqwest::Client::new();
+        let put = async || client.put(&url).json(body).send().await;
+        let answer = poll_until("REST", PATIENCE, put, Result::is_ok).await.unwrap().unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap())
+    }
+
+    /// Why it ended by itself.
+    async fn refusal(&mut self) -> String {
+        let ended = tokio::time::timeout(PATIENCE, self.running.join_next()).await;
+        ended.unwrap().unwrap().unwrap().unwrap_err().to_string()
     }
 
     /// The address that DNS answers for a host name; none where it answers without one.
@@ -273,4 +301,50 @@ async fn names_are_answered_while_the_global_is_gone() {
     let vip = zone.rest("/vips/web.mesh").await;
     assert_eq!(vip["address"], json!(web.unwrap().to_string()), "{vip}");
     drop(envoy);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_zone_on_its_own_is_the_authority_of_its_meshes() {
+    let zone = Zone::start_in(tempfile::tempdir().unwrap(), Vec::new());
+    let default = json!({"type": "Mesh", "name": "default", "mtls": {
+        "enabledBackend": "ca-1", "backends": [{"name": "ca-1", "type": "builtin"}]}});
+    let (status, body) = zone.put("/meshes/default", &default).await;
+    assert_eq!(status, 201, "{body}");
+    let any = json!([{"match": {"kuma.io/service": "*"}}]);
+    let all = json!({"type": "TrafficPermission", "mesh": "default", "name": "all",
+        "sources": any, "destinations": any});
+    let (status, body) = zone.put("/meshes/default/traffic-permissions/all", &all).await;
+    assert_eq!(status, 201, "{body}");
+    let (status, body) = zone.put("/zones/west", &json!({"type": "Zone", "name": "west"})).await;
+    assert!((400..500).contains(&status), "there are no zones: {status} {body}");
+
+    let mut envoy = zone.connect("a", &web()).await.unwrap();
+    let has = |kind: &'static str| {
+        move |all: &higuma_testkit::Resources| all.get(kind).is_some_and(|held| !held.is_empty())
+    };
+    for kind in ["listener", "cluster", "routeconfiguration"] {
+        wait_for(&mut envoy.resources, kind, PATIENCE, has(kind)).await.unwrap();
+    }
+    // Its own versions are those that its proxies are held against.
+    let progress = async || zone.rest("/_progress").await["zones"]["east"].clone();
+    let known = |east: &Value| east["proxies"] == 1 && east["received"].as_u64() >= Some(2);
+    poll_until("its own progress", PATIENCE, progress, known).await.unwrap();
+    let item = zone.rest("/meshes/default/dataplanes/web-1").await;
+    assert_eq!(item["networking"]["inbound"][0]["tags"]["kuma.io/zone"], "east", "{item}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_folder_stays_what_it_was() {
+    let global = || vec!["127.0.0.1:9".to_owned()];
+    let followed = tempfile::tempdir().unwrap();
+    fill(&followed.path().join("data")).await;
+    let refused = Zone::start_in(followed, Vec::new()).refusal().await;
+    assert!(refused.contains("follows a global"), "{refused}");
+
+    let alone = tempfile::tempdir().unwrap();
+    let place = Place::Standalone("east".into());
+    let mesh = place.draft("", "default", &Mesh::default()).unwrap();
+    write(&alone.path().join("data"), vec![Operation::Put(mesh)]).await;
+    let refused = Zone::start_in(alone, global()).refusal().await;
+    assert!(refused.contains("of a zone on its own (it has written Mesh default"), "{refused}");
 }

@@ -80,14 +80,14 @@ fn change(path: &Path, change: impl Fn(&mut Vec<u8>)) {
     fs::write(path, bytes).unwrap();
 }
 
-fn newer_segment(bytes: &mut Vec<u8>) {
+fn newer_segment(bytes: &mut [u8]) {
     bytes[FORMAT_AT] = 2;
     let crc = crc32fast::hash(&bytes[..CRC_AT]);
     bytes[CRC_AT..CRC_AT + 4].copy_from_slice(&crc.to_le_bytes());
 }
 
 /// Makes the command that holds [`SPEC`] one of format 2, in a frame that is whole.
-fn newer_command(bytes: &mut Vec<u8>) {
+fn newer_command(bytes: &mut [u8]) {
     let spec = bytes.windows(SPEC.len()).position(|part| part == SPEC.as_bytes()).unwrap();
     let mut at = FIRST_FRAME_AT;
     loop {
@@ -122,9 +122,10 @@ async fn a_folder_of_a_newer_version_is_refused_and_left_as_it_is() {
         *bytes = text.replace("\"format\":1", "\"format\":2,\"new\":[]").into_bytes();
     };
     let segment = "log/0000000000000001.wal";
-    for (file, make_newer) in
-        [("identity", &newer_identity as &dyn Fn(&mut Vec<u8>)), (segment, &newer_segment)]
-    {
+    for (file, make_newer) in [
+        ("identity", &newer_identity as &dyn Fn(&mut Vec<u8>)),
+        (segment, &|bytes: &mut Vec<u8>| newer_segment(bytes)),
+    ] {
         let folder = folder().await;
         let path = folder.path().join(file);
         change(&path, make_newer);
@@ -145,7 +146,7 @@ async fn a_folder_of_a_newer_version_is_refused_and_left_as_it_is() {
 #[tokio::test]
 async fn a_command_of_a_newer_version_stops_the_store() {
     let folder = folder().await;
-    change(&folder.path().join("log/0000000000000001.wal"), newer_command);
+    change(&folder.path().join("log/0000000000000001.wal"), |bytes| newer_command(bytes));
     let why = match open(folder.path()).await {
         Ok(store) => tokio::time::timeout(PATIENCE, store.failed()).await.unwrap().to_string(),
         Err(error) => error.to_string(),

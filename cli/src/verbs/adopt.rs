@@ -59,7 +59,7 @@ async fn belongs_to(client: &Client, name: &str) -> Result<(), Failure> {
             None => Err(wrong("something else")),
         },
         Err(CallError::Refused(refused)) if refused.status == StatusCode::NOT_FOUND => {
-            Err(wrong("a global control plane"))
+            Err(wrong("a global control plane, or one that follows no global"))
         }
         Err(error) => Err(error.into()),
     }
