@@ -17,7 +17,7 @@ use higuma_serve::axum::Router;
 use higuma_serve::axum::extract::rejection::JsonRejection;
 use higuma_serve::axum::extract::{DefaultBodyLimit, Json, State};
 use higuma_serve::axum::http::StatusCode;
-use higuma_serve::axum::routing::{get, post};
+use higuma_serve::axum::routing::{any, get, post};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -45,6 +45,15 @@ pub(crate) fn router(zone: Arc<Zone>, adoption: Arc<Adoption>) -> Router {
         .route("/_kds/adopt", post(adopt))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(Desk { zone, adoption })
+}
+
+/// What a standalone zone answers to the same.
+pub(crate) fn no_global() -> Router {
+    let refused =
+        || async { ApiError::bad_request("this zone is standalone: it follows no global") };
+    ["/_kds", "/_kds/difference", "/_kds/adopt"]
+        .into_iter()
+        .fold(Router::new(), |router, path| router.route(path, any(refused)))
 }
 
 /// A position as it is written: epoch and cluster in hexadecimal.

@@ -73,7 +73,7 @@ pub(crate) struct OwnProgress {
     pub(crate) place: Place,
     pub(crate) books: Books,
     pub(crate) snapshots: watch::Receiver<Arc<Snapshot>>,
-    /// How the zone stands to its global, where it has one.
+    /// How the zone stands to its global, if it has one.
     pub(crate) global: Option<watch::Receiver<ClientState>>,
 }
 
@@ -96,7 +96,7 @@ impl rest::Progress for OwnProgress {
             laggards: laggards.collect(),
             age_ms: 0,
             up_to_date: report.version == report.received,
-            fenced: self.global.as_ref().and_then(|global| match &*global.borrow() {
+            fenced: self.global.as_ref().and_then(|state| match &*state.borrow() {
                 ClientState::Fenced { reason } => Some(reason.clone()),
                 _ => None,
             }),

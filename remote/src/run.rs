@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
 use higuma_dns::Sockets;
 use higuma_kds::inbox::ZoneReport;
-use higuma_kds::{Adoption, Client, ClientState, client};
+use higuma_kds::{Adoption, Client, ClientState};
 use higuma_model::Place;
 use higuma_rest::{Api, Authority, BuiltinAuthority, CaPair, router};
 use higuma_serve::axum::Router;
@@ -73,29 +73,32 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let routes = routes.merge(bootstrap::router(zone.clone()));
     let server = HttpServer::new(proxies, routes).tls(transport.rustls_server(ClientAuth::None));
     tasks.spawn("ADS", server.run(tasks.token()));
-    let broken = mutant.and_then(Mutant::of_kds);
-    let global = match zone.place {
+    let adoption = match zone.place {
         Place::Standalone(_) => None,
-        _ => Some(client(global(&args, &zone, &transport, broken, &mut tasks))?),
+        _ => {
+            let broken = mutant.and_then(Mutant::of_kds);
+            Some(follow_global(global(&args, &zone, &transport, broken, &mut tasks), &mut tasks)?)
+        }
     };
-    let (adoption, following) =
-        global.map(|(adoption, following)| (Arc::new(adoption), following)).unzip();
     tasks.spawn("REST", HttpServer::new(rest, api(&zone, adoption.as_ref())).run(tasks.token()));
     ready.send_modify(|ready| ready.done("store"));
     tracing::info!(zone = args.zone, version = store.snapshot().version(), "serving proxies");
-
-    match adoption.zip(following) {
+    match adoption {
+        Some(adoption) => tasks.spawn("global", say(adoption.states(), ready, tasks.token())),
         None => tracing::info!("no global: meshes and policies are written here"),
-        Some((adoption, following)) => {
-            tasks.spawn("KDS", async move {
-                following.await;
-                Ok(())
-            });
-            tasks.spawn("global", say(adoption.states(), ready, tasks.token()));
-        }
     }
     tasks.spawn("store", keep(store, tasks.token()));
     tasks.run_until_signal(DRAIN).await
+}
+
+/// Starts the zone's end of KDS.
+fn follow_global(client: Client, tasks: &mut Tasks) -> anyhow::Result<Arc<Adoption>> {
+    let (adoption, following) = higuma_kds::client(client)?;
+    tasks.spawn("KDS", async move {
+        following.await;
+        Ok(())
+    });
+    Ok(Arc::new(adoption))
 }
 
 /// The zone's REST.
@@ -112,9 +115,11 @@ fn api(zone: &Arc<Zone>, adoption: Option<&Arc<Adoption>>) -> Router {
         }),
         version: env!("CARGO_PKG_VERSION"),
     };
-    let own =
-        adoption.map_or_else(Router::new, |adoption| adopt::router(zone.clone(), adoption.clone()));
-    router(Arc::new(api), own)
+    let kds_routes = match adoption {
+        Some(adoption) => adopt::router(zone.clone(), adoption.clone()),
+        None => adopt::no_global(),
+    };
+    router(Arc::new(api), kds_routes)
 }
 
 async fn dns_sockets(address: SocketAddr) -> Result<Sockets, listen::ListenError> {
