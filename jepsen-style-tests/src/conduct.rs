@@ -187,6 +187,7 @@ async fn with_cluster(
     let phases = Phases { run, folder, context: &context, stop };
     let events = failures.note(phases.under_faults(&schedule).await);
     record.healed = Some(context.recorder.now());
+    failures.note(recovery::record_load(&context));
     let went_on = events.is_some();
     failures.0.extend(events.iter().flatten().filter_map(|event| event.failure.clone()));
     if !stop.is_cancelled() && went_on {

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use super::{Context, globals, permission};
@@ -109,6 +110,34 @@ pub(crate) async fn record_alive(context: &Context) -> anyhow::Result<()> {
     let answer = dead(context).await?;
     context.recorder.end(begun, Outcome::Done { answer })?;
     Ok(())
+}
+
+/// The class of how busy the machine was.
+const LOAD: &str = "load";
+
+/// Processes that want to run, for each core. Beyond this elections fail for want of time to run,
+/// which says nothing about who should lead; a run alone on two cores stays below half of it.
+const OVERLOADED: f64 = 4.0;
+
+/// Records how busy the machine was in the last minute.
+pub(crate) fn record_load(context: &Context) -> anyhow::Result<()> {
+    let begun = context.recorder.begin("harness", "all", LOAD, Value::Null);
+    let text = std::fs::read_to_string("/proc/loadavg").context("cannot read /proc/loadavg")?;
+    let load: f64 = text.split(' ').next().unwrap_or_default().parse()?;
+    let cores = std::thread::available_parallelism()?.get();
+    let answer = json!({"load": load, "cores": cores});
+    context.recorder.end(begun, Outcome::Done { answer })?;
+    Ok(())
+}
+
+/// How busy the machine was, if it was too busy for times to mean something.
+pub(crate) fn overload(folder: &Folder) -> anyhow::Result<Option<String>> {
+    let loads: Vec<Operation> = history::read_classes(&folder.history(), &[LOAD])?;
+    let known = loads.last().and_then(|op| op.outcome.answer());
+    let Some(known) = known else { return Ok(None) };
+    let (load, cores) = (known["load"].as_f64(), known["cores"].as_f64());
+    let (Some(load), Some(cores)) = (load, cores) else { return Ok(None) };
+    Ok((load > OVERLOADED * cores).then(|| format!("a load of {load} on {cores} cores")))
 }
 
 /// The nodes with dead processes, and their last words.
