@@ -7,6 +7,7 @@ use tokio::net::{TcpStream, UdpSocket};
 
 use crate::nemesis::Fault;
 
+pub(crate) mod compose;
 pub(crate) mod namespace;
 pub(crate) mod processes;
 

@@ -12,7 +12,7 @@
 //! state         which faults hold, and what follows for each node
 //! ```
 
-mod command;
+pub(crate) mod command;
 pub(crate) mod disk;
 pub(crate) mod folders;
 pub(crate) mod marks;
