@@ -7,10 +7,10 @@ STEP := scripts/step
 export HIGUMA_ENVOY ?= $(CURDIR)/.tools/envoy-1.40.0/envoy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo lab-up lab-demo lab-down bench-lab test lint fix audit clean
+.PHONY: help setup build demo lab-up lab-demo lab-down bench-lab chaos mutants chaos-clean test lint fix audit clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Check the tools, install Envoy below .tools/
 	@scripts/setup
@@ -30,6 +30,17 @@ lab-demo: build ## The story of `make demo` on that lab, or on one of its own if
 lab-down: ## End that and remove its containers, networks and volumes
 	@scripts/lab down
 
+CHAOS := $${CARGO_TARGET_DIR:-target}/debug/higuma-chaos
+
+chaos: build ## Break it and judge what clients saw: TEST=register NEMESIS=mixed TIME=30s SEED=7 (as root)
+	$(CHAOS) run --test $(or $(TEST),register) --nemesis $(or $(NEMESIS),mixed) --time $(or $(TIME),30s) $(if $(SEED),--seed $(SEED))
+
+mutants: build ## Show that the chaos tests find deliberate defects (as root)
+	$(CHAOS) mutants
+
+chaos-clean: build ## Remove what chaos runs left behind that were killed (as root)
+	$(CHAOS) clean
+
 # One binary as users get it: without the features that tests switch on.
 bench-lab: setup ## Figures of a lab from a release build (RECORD=1: into docs/benchmarks.md)
 	cargo build --release --locked --package higuma-cli --bin higuma
@@ -44,6 +55,8 @@ test: ## All that must be green before a change goes in (read-only)
 	@$(STEP) power-cut scripts/power-cut-if-possible
 	@$(STEP) demo scripts/demo
 	@$(STEP) lab-smoke scripts/lab-smoke
+	@$(STEP) chaos scripts/chaos-if-possible smoke
+	@$(STEP) mutants scripts/chaos-if-possible mutants
 
 lint: ## Format, clippy and rustdoc, warnings are errors
 	@$(STEP) fmt cargo fmt --all --check

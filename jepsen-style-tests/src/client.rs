@@ -4,6 +4,9 @@
 //! write is not known, every 4xx that it was refused. What broke after it was sent may have been
 //! done; what never left the client was not.
 
+pub(crate) mod dns;
+pub(crate) mod request;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;

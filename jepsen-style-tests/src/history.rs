@@ -32,6 +32,14 @@ pub(crate) enum Outcome<A = Value> {
 }
 
 impl<A> Outcome<A> {
+    fn place(&self) -> usize {
+        match self {
+            Self::Done { .. } => 0,
+            Self::Refused { .. } => 1,
+            Self::Unknown { .. } => 2,
+        }
+    }
+
     pub(crate) fn answer(&self) -> Option<&A> {
         match self {
             Self::Done { answer } => Some(answer),
@@ -68,8 +76,17 @@ pub(crate) struct Recorder {
 struct Shared {
     began: Instant,
     next: AtomicU64,
+    ended: [AtomicU64; 3],
     file: Mutex<BufWriter<File>>,
     path: PathBuf,
+}
+
+/// How many calls ended in each way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) done: u64,
+    pub(crate) refused: u64,
+    pub(crate) unknown: u64,
 }
 
 /// A call that has begun. Its outcome must be given to [`Recorder::end`].
@@ -93,6 +110,7 @@ impl Recorder {
             shared: Arc::new(Shared {
                 began: Instant::now(),
                 next: AtomicU64::new(0),
+                ended: Default::default(),
                 file: Mutex::new(BufWriter::new(file)),
                 path: path.to_owned(),
             }),
@@ -123,12 +141,20 @@ impl Recorder {
         let Begun { id, client, node, class, start, call } = begun;
         let operation =
             Operation { id, client, node, class, start, end: self.now(), call, outcome };
+        self.shared.ended[operation.outcome.place()].fetch_add(1, Ordering::Relaxed);
         let mut line = serde_json::to_vec(&operation)?;
         line.push(b'\n');
         let mut file = self.shared.file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         file.write_all(&line)
             .with_context(|| format!("cannot write {}", self.shared.path.display()))?;
         Ok(operation)
+    }
+
+    /// How calls have ended so far.
+    pub(crate) fn counts(&self) -> Counts {
+        let [done, refused, unknown] = &self.shared.ended;
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Counts { done: count(done), refused: count(refused), unknown: count(unknown) }
     }
 
     /// Everything recorded so far is in the file afterwards.
@@ -142,6 +168,10 @@ impl Recorder {
 pub(crate) fn read<C: DeserializeOwned, A: DeserializeOwned>(
     path: &Path,
 ) -> anyhow::Result<Vec<Operation<C, A>>> {
+    read_lines(path)
+}
+
+fn read_lines<T: DeserializeOwned>(path: &Path) -> anyhow::Result<Vec<T>> {
     let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut operations = Vec::new();
     for (number, line) in BufReader::new(file).lines().enumerate() {
@@ -151,4 +181,21 @@ pub(crate) fn read<C: DeserializeOwned, A: DeserializeOwned>(
         operations.push(operation);
     }
     Ok(operations)
+}
+
+/// The operations of these classes: those of one workload, whose calls and answers are known.
+pub(crate) fn read_classes<C: DeserializeOwned, A: DeserializeOwned>(
+    path: &Path,
+    classes: &[&str],
+) -> anyhow::Result<Vec<Operation<C, A>>> {
+    let all: Vec<Value> = read_lines(path)?;
+    let chosen = all.into_iter().filter(|operation| {
+        operation["class"].as_str().is_some_and(|class| classes.contains(&class))
+    });
+    let known = chosen.map(|operation| {
+        let id = operation["id"].clone();
+        serde_json::from_value(operation)
+            .with_context(|| format!("{}: operation {id} is of another form", path.display()))
+    });
+    known.collect()
 }

@@ -7,9 +7,12 @@ use tokio::net::{TcpStream, UdpSocket};
 
 use crate::nemesis::Fault;
 
+pub(crate) mod command;
 pub(crate) mod compose;
+pub(crate) mod links;
 pub(crate) mod namespace;
 pub(crate) mod processes;
+mod slow;
 
 /// What a node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,6 +1,14 @@
 //! What goes wrong, when, and for how long: drawn from the seed, never from the clock.
 
+mod drive;
+mod schedule;
+mod targets;
+mod words;
+
 use serde::{Deserialize, Serialize};
+
+pub(crate) use drive::drive;
+pub(crate) use schedule::{Planned, jumps_clocks, names, schedule};
 
 /// One thing that goes wrong. Nodes are named as the cluster names them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +42,18 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
+    /// Whether it is done to links, not to processes.
+    pub(crate) fn is_of_links(&self) -> bool {
+        matches!(
+            self,
+            Self::Partition { .. }
+                | Self::OneWay { .. }
+                | Self::HalfOpen { .. }
+                | Self::Slow { .. }
+                | Self::Lossy { .. }
+        )
+    }
+
     /// All nodes that it is done to.
     pub(crate) fn nodes(&self) -> Vec<&str> {
         let (some, more): (&[String], &[String]) = match self {
@@ -54,3 +74,6 @@ impl Fault {
         some.iter().chain(more).map(String::as_str).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,27 @@
 //! What clients do to the system, and how what they saw is judged.
 
+pub(crate) mod availability;
+mod churn;
+pub(crate) mod recovery;
+mod register;
+mod requests;
+mod set;
+mod traffic;
+
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use anyhow::{Context as _, bail};
 use async_trait::async_trait;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::Cluster;
-use crate::history::Recorder;
+use crate::client::{self, Client};
+use crate::cluster::{Cluster, Role};
+use crate::draw::Draw;
+use crate::history::{Outcome, Recorder};
 use crate::verdict::Verdict;
 
 /// What a workload works with.
@@ -23,6 +37,11 @@ pub(crate) struct Context {
 pub(crate) trait Workload: Send + Sync {
     fn name(&self) -> &'static str;
 
+    /// Whether it needs zones with proxies, or only globals.
+    fn needs_zones(&self) -> bool {
+        true
+    }
+
     /// Before any fault: what must be there for it to run. An error is a harness failure.
     async fn prepare(&self, context: &Context) -> anyhow::Result<()>;
 
@@ -35,4 +54,83 @@ pub(crate) trait Workload: Send + Sync {
 
     /// Judges a run's folder (`crate::run`); reads files, asks nobody.
     fn check(&self, folder: &Path) -> anyhow::Result<Vec<Verdict>>;
+}
+
+/// Every workload, by name.
+pub(crate) fn all() -> Vec<Box<dyn Workload>> {
+    vec![
+        Box::new(register::Register),
+        Box::new(set::Set),
+        Box::new(traffic::Traffic),
+        Box::new(churn::Churn::default()),
+    ]
+}
+
+/// How long a cluster that nothing was done to may take to accept what a workload needs.
+const PREPARE_LIMIT: Duration = Duration::from_secs(30);
+
+/// The names of the globals.
+pub(crate) fn globals(cluster: &dyn Cluster) -> Vec<String> {
+    let globals = cluster.nodes().iter().filter(|node| node.role == Role::Global);
+    globals.map(|node| node.name.clone()).collect()
+}
+
+/// Applies a resource at the first global that takes it, before any fault.
+pub(crate) async fn apply(context: &Context, path: &str, body: Value) -> anyhow::Result<()> {
+    let began = Instant::now();
+    loop {
+        let mut last = "there is no global".to_owned();
+        for node in globals(&*context.cluster) {
+            let mut client = Client::new(context.cluster.clone(), node.clone());
+            match client::of_write(client.call(client::Call::put(path, body.clone())).await) {
+                Outcome::Done { .. } => return Ok(()),
+                Outcome::Refused { why } | Outcome::Unknown { why } => {
+                    last = format!("{node}: {why}")
+                }
+            }
+        }
+        if began.elapsed() > PREPARE_LIMIT {
+            bail!("{path} was not accepted within {} s: {last}", PREPARE_LIMIT.as_secs());
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// A mesh for resources that are about no proxy.
+async fn mesh(context: &Context, name: &str) -> anyhow::Result<()> {
+    apply(context, &format!("/meshes/{name}"), json!({"type": "Mesh", "name": name})).await
+}
+
+/// The path and body of a TrafficPermission that is about no proxy and carries a value, as the
+/// service of its source.
+fn permission(mesh: &str, name: &str, key: &str, value: &str) -> (String, Value) {
+    let body = json!({
+        "type": "TrafficPermission", "mesh": mesh, "name": name,
+        "sources": [{"match": {"kuma.io/service": value}}],
+        "destinations": [{"match": {"kuma.io/service": key}}],
+    });
+    (format!("/meshes/{mesh}/traffic-permissions/{name}"), body)
+}
+
+/// Between two calls of a client: short after one that was done; after one that was not, long
+/// enough that a refusing node is not flooded.
+async fn pace(draw: &mut Draw, done: bool, stop: &CancellationToken) {
+    let millis = if done { draw.between(5, 25) } else { draw.between(50, 150) };
+    let pause = tokio::time::sleep(Duration::from_millis(millis));
+    tokio::select! {
+        () = pause => {}
+        () = stop.cancelled() => {}
+    }
+}
+
+/// Runs all of them to their ends; the first that fails or panics ends the others.
+pub(crate) async fn together<F>(clients: Vec<F>) -> anyhow::Result<()>
+where
+    F: Future<Output = anyhow::Result<()>> + Send + 'static,
+{
+    let mut tasks: JoinSet<anyhow::Result<()>> = clients.into_iter().collect();
+    while let Some(ended) = tasks.join_next().await {
+        ended.context("a client panicked")??;
+    }
+    Ok(())
 }

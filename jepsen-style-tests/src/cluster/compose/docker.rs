@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use serde::Deserialize;
 
-use crate::cluster::processes::command::run;
+use crate::cluster::command::run;
 
 /// On everything that compose makes.
 const PROJECT: &str = "com.docker.compose.project";

@@ -13,7 +13,7 @@ use super::rules;
 use crate::clean;
 use crate::cluster::namespace::Namespace;
 use crate::cluster::processes::Plan;
-use crate::cluster::processes::command::{feed, run};
+use crate::cluster::command::{feed, run};
 use crate::cluster::{Alive, Node, Role};
 use crate::nemesis::Fault;
 use crate::registry::Entry;

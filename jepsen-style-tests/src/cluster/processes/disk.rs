@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use rustix::fs::{FallocateFlags, fallocate, syncfs};
 use rustix::io::Errno;
 
-use super::command::run;
+use crate::cluster::command::run;
 
 /// The size of each, unless the plan says another. The log alone takes 16 MiB at a time.
 pub(crate) const BYTES: u64 = 512 << 20;

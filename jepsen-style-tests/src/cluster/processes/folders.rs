@@ -36,9 +36,14 @@ impl Folders {
         self.run.join("copies")
     }
 
+    /// What the clocks of nodes show.
+    pub(crate) fn clocks(&self) -> PathBuf {
+        self.run.join("clocks")
+    }
+
     /// All that is made for the run and removed after it. Logs stay.
-    pub(crate) fn passing(&self) -> [PathBuf; 5] {
-        [self.pki(), self.proxies(), self.mounts(), self.images(), self.copies()]
+    pub(crate) fn passing(&self) -> [PathBuf; 6] {
+        [self.pki(), self.proxies(), self.mounts(), self.images(), self.copies(), self.clocks()]
     }
 
     /// A node's data folder. Below the mount: `lost+found` is no business of the program's.

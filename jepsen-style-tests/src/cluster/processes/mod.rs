@@ -12,7 +12,6 @@
 //! state         which faults hold, and what follows for each node
 //! ```
 
-pub(crate) mod command;
 pub(crate) mod disk;
 pub(crate) mod folders;
 pub(crate) mod marks;
@@ -67,6 +66,9 @@ pub(crate) struct Plan {
     pub(crate) envoy: Option<PathBuf>,
     pub(crate) mutant: Option<String>,
     pub(crate) shape: Shape,
+    /// Clocks of control planes can jump. They then run with libfaketime, which has to be there,
+    /// and which other nemeses are better without.
+    pub(crate) clocks: bool,
 }
 
 /// A cluster of processes that is up. Dropped without [`Cluster::down`], it is taken down all the
@@ -75,6 +77,8 @@ pub(crate) struct Plan {
 pub(crate) struct Processes {
     nodes: Vec<Node>,
     namespaces: HashMap<String, Namespace>,
+    /// Clocks can jump.
+    clocks: bool,
     state: Arc<Mutex<State>>,
 }
 
@@ -102,6 +106,7 @@ impl Processes {
             Ok(Self {
                 nodes: state.nodes(),
                 namespaces: state.namespaces(),
+                clocks: plan.clocks,
                 state: Arc::new(Mutex::new(state)),
             })
         })
@@ -161,11 +166,14 @@ impl Cluster for Processes {
     }
 
     fn supports(&self, fault: &Fault) -> bool {
-        State::supports(fault).is_ok()
+        !matches!(fault, Fault::ClockJump { .. }) || self.clocks
     }
 
     async fn install(&self, fault: &Fault) -> Result<(), FaultError> {
-        State::supports(fault).map_err(FaultError::Unsupported)?;
+        if !self.supports(fault) {
+            let why = "it was brought up without libfaketime, so clocks cannot jump";
+            return Err(FaultError::Unsupported(why.to_owned()));
+        }
         let fault = fault.clone();
         let done = self.with(move |state| state.install(&fault)).await;
         done.and_then(|installed| installed).map_err(FaultError::Failed)

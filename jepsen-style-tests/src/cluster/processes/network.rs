@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use super::command::{feed, run};
 use crate::cluster::Node;
+use crate::cluster::command::{feed, run};
 use crate::cluster::namespace::Namespace;
 
 /// What the names of all namespaces of all runs begin with.

@@ -6,10 +6,11 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use rustix::process::Signal;
 
-use super::command::run;
 use super::disk::Disk;
 use super::marks;
 use super::process::{Launch, Process};
+use crate::cluster::command::run;
+use crate::cluster::links::Links;
 use crate::cluster::namespace::Namespace;
 use crate::cluster::{Alive, Node};
 use crate::nemesis::Fault;
@@ -18,6 +19,7 @@ use crate::nemesis::Fault;
 pub(super) struct Place {
     pub(super) node: Node,
     pub(super) namespace: Namespace,
+    pub(super) links: Links,
     pub(super) disk: Option<Disk>,
     pub(super) processes: Vec<Process>,
     /// It is a spare that has not joined, or it has left.
@@ -35,6 +37,8 @@ pub(super) struct Wanted {
     paused: bool,
     cut: bool,
     full: bool,
+    /// Seconds that its clock is ahead.
+    ahead: i64,
 }
 
 impl Wanted {
@@ -43,7 +47,12 @@ impl Wanted {
         let any = |holds: fn(&Fault) -> bool| {
             faults.iter().any(|fault| holds(fault) && fault.nodes().contains(&node))
         };
+        let ahead = faults.iter().filter_map(|fault| match fault {
+            Fault::ClockJump { node: jumped, seconds } if jumped == node => Some(seconds),
+            _ => None,
+        });
         Self {
+            ahead: ahead.sum(),
             down: any(|fault| {
                 matches!(
                     fault,
@@ -68,7 +77,9 @@ impl Place {
         processes: Vec<Process>,
         spare: bool,
     ) -> Self {
-        Self { node, namespace, disk, processes, out: spare, ended: false, paused: false }
+        let links = Links::new(&node.name, namespace.clone());
+        let (ended, paused) = (false, false);
+        Self { node, namespace, links, disk, processes, out: spare, ended, paused }
     }
 
     /// Brings it to what is wanted, whatever it was before.
@@ -94,6 +105,9 @@ impl Place {
         let has_room = self.disk.as_ref().is_none_or(|disk| !disk.is_full());
         if !wanted.down && !self.out && (self.ended || (had_no_room && has_room)) {
             self.start(launch)?;
+        }
+        if let (Some(clocks), true) = (&launch.clocks, self.disk.is_some()) {
+            clocks.set(&self.node.name, wanted.ahead)?;
         }
         self.pause(launch, wanted.paused)
     }

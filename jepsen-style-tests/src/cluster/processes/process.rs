@@ -30,6 +30,39 @@ pub(super) struct Launch {
     pub(super) binary: PathBuf,
     pub(super) envoy: Option<PathBuf>,
     pub(super) mutant: Option<String>,
+    /// How clocks of control planes are set; None: they are the machine's.
+    pub(super) clocks: Option<Clocks>,
+}
+
+/// Clocks that can jump: libfaketime reads each process's from a file.
+#[derive(Debug, Clone)]
+pub(super) struct Clocks {
+    pub(super) library: PathBuf,
+    pub(super) folder: PathBuf,
+}
+
+impl Clocks {
+    /// The wall clock of the node's processes is so many seconds ahead from now on.
+    pub(super) fn set(&self, node: &str, ahead: i64) -> anyhow::Result<()> {
+        let (path, new) = (self.folder.join(node), self.folder.join(format!("{node}.new")));
+        // Renamed, so that nobody reads half of it.
+        let written = std::fs::write(&new, format!("{ahead:+}\n"));
+        written
+            .and_then(|()| std::fs::rename(&new, &path))
+            .with_context(|| format!("cannot set the clock of {node}"))
+    }
+
+    /// What makes a process of the node read it.
+    fn environment(&self, node: &str) -> [(&'static str, PathBuf); 4] {
+        [
+            ("LD_PRELOAD", self.library.clone()),
+            ("FAKETIME_TIMESTAMP_FILE", self.folder.join(node)),
+            // Looked at with every call.
+            ("FAKETIME_NO_CACHE", "1".into()),
+            // Intervals and timeouts are not a wall clock's business.
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".into()),
+        ]
+    }
 }
 
 /// A program of a node, running or not.
@@ -69,6 +102,12 @@ impl Process {
         command.env(MARK, &launch.id).env(MARK_NODE, node);
         command.envs(launch.envoy.iter().map(|path| ("HIGUMA_ENVOY", path)));
         command.envs(launch.mutant.iter().map(|name| ("HIGUMA_MUTANT", name)));
+        if let (Some(clocks), true) = (&launch.clocks, self.program.is_control_plane()) {
+            if !clocks.folder.join(node).exists() {
+                clocks.set(node, 0)?;
+            }
+            command.envs(clocks.environment(node));
+        }
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = namespace.run(|| command.spawn()).and_then(|spawned| spawned);
         let named = || format!("cannot start {} of {node}", self.program.name);

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 
-use super::command::run;
 use super::{Plan, Shape, disk};
+use crate::cluster::command::run;
 
 /// Programs, and the Debian package that each is from.
 const PROGRAMS: [(&str, &str); 8] = [
@@ -27,6 +27,8 @@ const ENVOY: (u32, u32) = (1, 30);
 pub(super) struct Found {
     /// Only where the plan has proxies.
     pub(super) envoy: Option<PathBuf>,
+    /// Only where clocks are to jump.
+    pub(super) faketime: Option<PathBuf>,
 }
 
 pub(super) fn check(plan: &Plan, disks: usize) -> anyhow::Result<Found> {
@@ -58,7 +60,20 @@ pub(super) fn check(plan: &Plan, disks: usize) -> anyhow::Result<Found> {
         Shape::Globals => None,
         Shape::Whole { .. } => Some(envoy(plan.envoy.as_deref())?),
     };
-    Ok(Found { envoy })
+    let faketime = if plan.clocks { Some(faketime()?) } else { None };
+    Ok(Found { envoy, faketime })
+}
+
+/// Debian puts it into a folder for the machine's architecture.
+fn faketime() -> anyhow::Result<PathBuf> {
+    const LIBRARY: &str = "faketime/libfaketimeMT.so.1";
+    let folders = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+    let in_folders = folders.map(|folder| folder.path().join(LIBRARY));
+    let mut all = std::iter::once(Path::new("/usr/lib").join(LIBRARY)).chain(in_folders);
+    all.find(|path| path.is_file()).context(
+        "there is no libfaketime, without which clocks cannot jump: install it (Debian: apt-get \
+         install faketime)",
+    )
 }
 
 /// As `dp run` finds it; absolute.

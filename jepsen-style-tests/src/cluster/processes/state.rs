@@ -3,20 +3,21 @@
 //! or goes ([`Place::settle`]).
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
-use super::command::run;
 use super::disk::{self, Disk};
 use super::folders::Folders;
 use super::place::{Place, Wanted};
-use super::process::{Launch, Process};
+use super::process::{Clocks, Launch, Process};
 use super::topology::{Host, hosts};
 use super::{Plan, network, pki, requirements};
 use crate::clean;
+use crate::cluster::command::run;
 use crate::cluster::namespace::Namespace;
 use crate::cluster::{Alive, Node, Role};
 use crate::nemesis::Fault;
@@ -35,6 +36,7 @@ pub(super) struct State {
     /// None: it has been taken down.
     entry: Option<Entry>,
     places: Vec<Place>,
+    addresses: HashMap<String, IpAddr>,
     /// Those that hold, in the order in which they came.
     faults: Vec<Fault>,
     /// [`State::keep_copy`] has kept one.
@@ -61,10 +63,13 @@ impl State {
             binary: std::path::absolute(&plan.binary)?,
             envoy: found.envoy,
             mutant: plan.mutant.clone(),
+            clocks: found.faketime.map(|library| Clocks { library, folder: folders.clocks() }),
         };
         let entry = Some(Entry::create(&plan.id, &folders.run)?);
+        let addresses =
+            hosts.iter().map(|host| (host.node.name.clone(), host.node.address)).collect();
         let (places, faults) = (Vec::new(), Vec::new());
-        let mut state = Self { launch, folders, entry, places, faults, copied: false };
+        let mut state = Self { launch, folders, entry, places, addresses, faults, copied: false };
         // From here on, dropping the state removes what was made.
         state.make(hosts)?;
         state.start(abandoned)?;
@@ -117,19 +122,6 @@ impl State {
         self.places.iter().map(named).collect()
     }
 
-    /// What is wrong with a fault that this database has no means for.
-    pub(super) fn supports(fault: &Fault) -> Result<(), String> {
-        match fault {
-            Fault::Kill { .. }
-            | Fault::Pause { .. }
-            | Fault::PowerCut { .. }
-            | Fault::Rollback { .. }
-            | Fault::Empty { .. }
-            | Fault::DiskFull { .. } => Ok(()),
-            _ => Err(format!("{fault:?}")),
-        }
-    }
-
     pub(super) fn install(&mut self, fault: &Fault) -> anyhow::Result<()> {
         self.check_names(fault)?;
         self.faults.push(fault.clone());
@@ -151,13 +143,15 @@ impl State {
 
     /// Brings each node of the fault to what all faults together want.
     fn settle(&mut self, fault: &Fault) -> anyhow::Result<()> {
-        let Self { launch, places, faults, .. } = self;
+        let Self { launch, places, faults, addresses, .. } = self;
         let named = fault.nodes();
         for place in places.iter_mut().filter(|place| named.contains(&&*place.node.name)) {
-            let wanted = Wanted::of(faults, &place.node.name);
-            place
-                .settle(launch, wanted)
-                .with_context(|| format!("cannot do it to {}", place.node.name))?;
+            let settled = if fault.is_of_links() {
+                place.links.settle(faults, addresses)
+            } else {
+                place.settle(launch, Wanted::of(faults, &place.node.name))
+            };
+            settled.with_context(|| format!("cannot do it to {}", place.node.name))?;
         }
         Ok(())
     }

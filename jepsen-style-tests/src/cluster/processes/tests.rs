@@ -22,10 +22,11 @@ fn plan(id: &str, shape: Shape) -> (Plan, tempfile::TempDir) {
         // Tests of other worktrees run beside this one.
         id: format!("{id}{}", std::process::id()),
         folder: folder.path().to_owned(),
-        binary: target.join("higuma"),
+        binary: std::env::var_os("HIGUMA").map_or_else(|| target.join("higuma"), PathBuf::from),
         envoy: Some(envoy.unwrap_or_else(|| root.join(".tools/envoy-1.40.0/envoy"))),
         mutant: None,
         shape,
+        clocks: false,
     };
     (plan, folder)
 }
@@ -134,4 +135,146 @@ async fn faults_of_one_node_overlap_and_the_last_to_heal_restores_it() {
     assert_eq!(error, "there is no node global-4");
     drop(cluster);
     nothing_left(&plan);
+}
+
+const RAFT: u16 = 5684;
+
+/// How long it takes to connect from one node to the other's Raft port; None: too long.
+async fn link(cluster: &Processes, from: &str, to: &str) -> Option<Duration> {
+    let address = cluster.nodes().iter().find(|node| node.name == to).unwrap().address;
+    let begin = Instant::now();
+    let connected =
+        timeout(Duration::from_millis(900), cluster.connect(from, (address, RAFT).into()));
+    connected.await.ok().map(|stream| stream.map(|_| begin.elapsed()).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn links_break_in_each_way_and_heal_one_by_one() {
+    let (plan, _folder) = plan("l", Shape::Globals);
+    let cluster = Processes::up(plan.clone()).await.unwrap();
+    let (left, right) = (named(&["global-1"]), named(&["global-2"]));
+    let (one, two, three) = ("global-1", "global-2", "global-3");
+
+    // The connection is open before the fault, and its other end is about to close it.
+    let address = cluster.nodes()[1].address;
+    let mut open = cluster.connect(one, (address, RAFT).into()).await.unwrap();
+    let half = Fault::HalfOpen { left: left.clone(), right: right.clone() };
+    cluster.install(&half).await.unwrap();
+    open.write_all(b"this is no TLS at all\n").await.unwrap();
+    let mut byte = [0];
+    let silent = timeout(Duration::from_millis(500), open.read(&mut byte)).await;
+    assert!(silent.is_err(), "the dead connection says something: {silent:?}");
+    let mut fresh = cluster.connect(one, (address, RAFT).into()).await.unwrap();
+    fresh.write_all(b"this is no TLS at all\n").await.unwrap();
+    let answer = timeout(LIMIT, fresh.read(&mut byte)).await;
+    assert!(answer.is_ok(), "a new connection is as dead");
+    cluster.heal(&half).await.unwrap();
+
+    let apart = Fault::Partition { left: left.clone(), right: right.clone() };
+    let (delay_ms, jitter_ms) = (100, 0);
+    let slow = Fault::Slow { left: left.clone(), right: named(&[two, three]), delay_ms, jitter_ms };
+    let lossy = Fault::Lossy { left: left.clone(), right: right.clone(), percent: 100 };
+    cluster.install(&apart).await.unwrap();
+    cluster.install(&slow).await.unwrap();
+    cluster.install(&lossy).await.unwrap();
+    assert_eq!(link(&cluster, one, two).await, None);
+    assert_eq!(link(&cluster, two, one).await, None);
+    assert!(link(&cluster, two, three).await.unwrap() < Duration::from_millis(200));
+    assert!(link(&cluster, three, one).await.unwrap() >= Duration::from_millis(200));
+    cluster.heal(&apart).await.unwrap();
+    assert_eq!(link(&cluster, two, one).await, None, "everything is lost still");
+    cluster.heal(&lossy).await.unwrap();
+    assert!(link(&cluster, two, one).await.unwrap() >= Duration::from_millis(200));
+    cluster.heal(&slow).await.unwrap();
+    assert!(link(&cluster, one, two).await.unwrap() < Duration::from_millis(200));
+
+    // Which of the two ways it is: only what goes to the second node is dropped there.
+    let one_way = Fault::OneWay { from: left, to: right };
+    cluster.install(&one_way).await.unwrap();
+    assert_eq!(link(&cluster, one, two).await, None);
+    assert_eq!(dropped(&cluster, one), 0);
+    assert!(dropped(&cluster, two) > 0);
+    cluster.heal(&one_way).await.unwrap();
+    assert!(link(&cluster, one, two).await.is_some());
+    cluster.down().await.unwrap();
+    nothing_left(&plan);
+}
+
+/// Packets that the node's rules have dropped since the last fault came or went.
+fn dropped(cluster: &Processes, node: &str) -> u64 {
+    let argv = ["iptables", "-w", "-t", "filter", "-nvxL", "chaos"];
+    let listed = cluster.namespaces[node].run(|| super::super::command::run(&argv));
+    let Ok(listed) = listed.unwrap() else { return 0 };
+    let rules = listed.lines().skip(2).filter_map(|line| line.split_whitespace().next());
+    rules.map(|packets| packets.parse::<u64>().unwrap()).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_globals_go_back_to_a_copy_or_to_nothing() {
+    let (plan, _folder) = plan("r", Shape::Globals);
+    let cluster = Processes::up(plan.clone()).await.unwrap();
+    let all = || named(&["global-1", "global-2", "global-3"]);
+    let back = Fault::Rollback { nodes: all() };
+    let error = cluster.install(&back).await.unwrap_err().to_string();
+    assert_eq!(error, "no copy was kept to go back to");
+    put(&cluster, "before").await;
+    cluster.keep_copy().await.unwrap();
+    put(&cluster, "after").await;
+    // The power is cut when the data is replaced.
+    let cut = Fault::PowerCut { nodes: named(&["global-2"]) };
+    cluster.install(&cut).await.unwrap();
+    cluster.install(&back).await.unwrap();
+    cluster.heal(&back).await.unwrap();
+    cluster.heal(&cut).await.unwrap();
+    assert_eq!(meshes(&cluster).await, ["before"]);
+    let empty = Fault::Empty { nodes: all() };
+    cluster.install(&empty).await.unwrap();
+    cluster.heal(&empty).await.unwrap();
+    assert_eq!(meshes(&cluster).await, [""; 0]);
+    assert_eq!(dead(&cluster).await, []);
+    cluster.down().await.unwrap();
+    nothing_left(&plan);
+}
+
+/// The body of an answer with status 2xx; an error for everything else.
+async fn call(cluster: &Processes, request: String) -> std::io::Result<String> {
+    let mut stream = cluster.connect("global-1", local(REST)).await?;
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    if head.starts_with("HTTP/1.1 2") {
+        return Ok(body.to_owned());
+    }
+    Err(std::io::Error::other(answer))
+}
+
+async fn until_done(cluster: &Processes, request: String) -> String {
+    let done = async {
+        loop {
+            match call(cluster, request.clone()).await {
+                Ok(body) => return body,
+                Err(_) => tokio::time::sleep(LOOK).await,
+            }
+        }
+    };
+    timeout(LIMIT, done).await.unwrap_or_else(|_| panic!("no success: {request}"))
+}
+
+async fn put(cluster: &Processes, mesh: &str) {
+    let body = format!("{{\"type\": \"Mesh\", \"name\": \"{mesh}\"}}");
+    let request = format!(
+        "PUT /meshes/{mesh} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: \
+         application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    until_done(cluster, request).await;
+}
+
+async fn meshes(cluster: &Processes) -> Vec<String> {
+    let request = "GET /meshes HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let body = until_done(cluster, request.to_owned()).await;
+    let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+    let items = body["items"].as_array().unwrap().clone();
+    items.iter().map(|item| item["name"].as_str().unwrap().to_owned()).collect()
 }

@@ -66,6 +66,12 @@ pub(super) struct Program {
     pub(super) stage: u8,
 }
 
+impl Program {
+    pub(super) fn is_control_plane(&self) -> bool {
+        matches!(self.name, "global" | "remote")
+    }
+}
+
 impl Host {
     /// Whether it has a file system of its own.
     pub(super) fn has_disk(&self) -> bool {

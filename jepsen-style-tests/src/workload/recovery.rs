@@ -1,0 +1,124 @@
+//! What must be back once all faults are healed.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::{Context, globals, permission};
+use crate::client::{self, Client};
+use crate::history::{self, Operation, Outcome};
+use crate::run::Folder;
+use crate::verdict::{Finding, Verdict};
+
+/// The class of what waits for the system to be whole again.
+pub(crate) const CLASS: &str = "recovery";
+
+/// How long that may take: processes start, elect and catch up within seconds; this is for a
+/// machine that does much else.
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+
+/// Between two looks.
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// Waits until `look` finds that all is well, at most [`LIMIT`], and records it as an operation
+/// of class [`CLASS`]. `look` says what is still missing.
+pub(crate) async fn wait_until<F>(
+    context: &Context,
+    what: &str,
+    mut look: impl FnMut() -> F,
+) -> anyhow::Result<()>
+where
+    F: Future<Output = Result<(), String>>,
+{
+    let began = Instant::now();
+    let begun = context.recorder.begin("harness", "all", CLASS, what.to_owned());
+    let outcome = loop {
+        match look().await {
+            Ok(()) => break Outcome::Done { answer: Value::Null },
+            Err(why) if began.elapsed() > LIMIT => break Outcome::Refused { why },
+            Err(_) => tokio::time::sleep(AGAIN).await,
+        }
+    };
+    context.recorder.end(begun, outcome)?;
+    Ok(())
+}
+
+/// Waits until every global takes a write, and has seen those of the others.
+pub(crate) async fn globals_agree(context: &Context, mesh: &str) -> anyhow::Result<()> {
+    wait_until(context, "every global writes, and sees what the others wrote", || async {
+        let nodes = globals(&*context.cluster);
+        let mut newest = 0;
+        for (number, node) in nodes.iter().enumerate() {
+            let mut client = Client::new(context.cluster.clone(), node.clone());
+            let name = format!("recovered-{number}");
+            let (path, body) = permission(mesh, &name, "recovered", node);
+            let answered = client.call(client::Call::put(path, body)).await;
+            let written = client::of_write(answered);
+            let version = written.answer().and_then(|answer| answer.version);
+            newest = version.ok_or_else(|| format!("{node}: {written:?}"))?.max(newest);
+        }
+        for node in &nodes {
+            let mut client = Client::new(context.cluster.clone(), node.clone());
+            let path = format!("/meshes/{mesh}?consistency=stale");
+            let read = client::of_read(client.call(client::Call::get(path)).await);
+            let version = read.answer().and_then(|answer| answer.version);
+            if version.is_none_or(|version| version < newest) {
+                return Err(format!("{node} is at {version:?}, others at {newest}"));
+            }
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Judges the waits of a run.
+pub(crate) fn verdict(folder: &Path) -> anyhow::Result<Verdict> {
+    let waits: Vec<Operation> = history::read_classes(&Folder::open(folder).history(), &[CLASS])?;
+    let mut finding = Finding::Held;
+    if waits.is_empty() {
+        finding = Finding::Undecided { why: "nothing waited for recovery".to_owned() };
+    }
+    let mut figures = Vec::new();
+    for wait in &waits {
+        let what = wait.call.as_str().unwrap_or_default();
+        let took = (wait.end - wait.start) / 1000;
+        figures.push((what.to_owned(), format!("{}.{:03} s", took / 1000, took % 1000)));
+        if let Outcome::Refused { why } | Outcome::Unknown { why } = &wait.outcome {
+            let why = format!("not within {} s after healing: {what}: {why}", LIMIT.as_secs());
+            finding = Finding::Violated { why, operations: vec![wait.id] };
+        }
+    }
+    Ok(Verdict { checker: "recovers".to_owned(), finding, figures })
+}
+
+/// The class of the last look at the processes.
+const ALIVE: &str = "alive";
+
+/// Records which processes should run and do not.
+pub(crate) async fn record_alive(context: &Context) -> anyhow::Result<()> {
+    let begun = context.recorder.begin("harness", "all", ALIVE, Value::Null);
+    let alive = context.cluster.alive().await?;
+    let answer: Vec<Value> = alive
+        .iter()
+        .filter(|node| !node.dead.is_empty())
+        .map(|node| json!({"node": node.node, "dead": node.dead}))
+        .collect();
+    context.recorder.end(begun, Outcome::Done { answer })?;
+    Ok(())
+}
+
+/// Every process that should live, lives.
+pub(crate) fn alive(folder: &Path) -> anyhow::Result<Verdict> {
+    let looks: Vec<Operation> = history::read_classes(&Folder::open(folder).history(), &[ALIVE])?;
+    let finding = match looks.last().map(|look| (look, look.outcome.answer())) {
+        Some((_, Some(Value::Array(dead)))) if dead.is_empty() => Finding::Held,
+        Some((look, Some(Value::Array(dead)))) => {
+            let named: Vec<String> = dead.iter().map(ToString::to_string).collect();
+            let why = format!("dead at the end: {}", named.join("; "));
+            Finding::Violated { why, operations: vec![look.id] }
+        }
+        _ => Finding::Undecided { why: "the processes were not looked at".to_owned() },
+    };
+    Ok(Verdict { checker: "processes live".to_owned(), finding, figures: Vec::new() })
+}
