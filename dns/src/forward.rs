@@ -65,15 +65,15 @@ impl Forwarder {
         Self::with(name_servers)
     }
 
-    /// To these name servers, over UDP alone.
+    /// To these name servers, over UDP, and over TCP where an answer does not fit a datagram.
     ///
     /// # Errors
     /// They can't be used.
     pub fn to(servers: &[SocketAddr]) -> Result<Self, NoResolver> {
         let server = |address: &SocketAddr| {
-            let mut connection = ConnectionConfig::udp();
-            connection.port = address.port();
-            NameServerConfig::new(address.ip(), true, vec![connection])
+            let mut connections = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
+            connections.iter_mut().for_each(|to| to.port = address.port());
+            NameServerConfig::new(address.ip(), true, connections)
         };
         Self::with(servers.iter().map(server).collect())
     }

@@ -6,10 +6,9 @@
 //!                          └─ any other domain ──► Forwarder ──► the system's name servers
 //! ```
 //!
-//! [`NameTable`] and [`answer`] are pure; [`serve`] brings them to a socket. UDP only: TCP, and so
-//! an answer that does not fit a datagram, is not here yet (such an answer is cut short, marked
-//! as truncated). Not here either: who allocates addresses (`model::vip`, written by the zone's
-//! registrar).
+//! [`NameTable`] and [`answer`] are pure; [`serve`] brings them to a UDP and a TCP socket, with the
+//! same answers. One that does not fit a datagram is cut there, marked as truncated, and whole over
+//! TCP. Not here: who allocates addresses (`model::vip`, written by the zone's registrar).
 
 mod answer;
 mod forward;
@@ -17,9 +16,11 @@ mod metrics;
 mod names;
 mod reply;
 mod server;
+mod tcp;
 
 pub use answer::{Answer, Query, QueryType, answer};
 pub use forward::{Forwarder, NoResolver};
 pub use metrics::QueryCounts;
 pub use names::NameTable;
-pub use server::{MAX_FORWARDS, ServeError, serve};
+pub use server::{MAX_FORWARDS, ServeError, Sockets, serve};
+pub use tcp::{IDLE_TIMEOUT, MAX_CONNECTIONS};

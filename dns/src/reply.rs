@@ -1,4 +1,4 @@
-//! A response as records, and what of it fits a datagram.
+//! A response as records, and what of it fits.
 
 use std::net::Ipv4Addr;
 use std::sync::LazyLock;
@@ -67,16 +67,15 @@ impl Reply {
         Self { answers, authorities, ..Self::failure(QueryResult::Forwarded, code) }
     }
 
-    /// Drops all records if they do not fit the datagram that is asked for: the client learns that
-    /// there is more than it gets. Part of them would leave no room for the EDNS record.
-    pub(crate) fn fit(&mut self, query: Option<&Query>, edns: Option<&Edns>) {
+    /// Drops all records if the response would be over `room` bytes: the client learns that there
+    /// is more than it gets, and asks over TCP. Part of them would leave no room for the EDNS record.
+    pub(crate) fn fit(&mut self, query: Option<&Query>, edns: Option<&Edns>, room: u16) {
         let mut message = Message::new(0, MessageType::Response, hickory_proto::op::OpCode::Query);
         message.queries.extend(query.cloned());
         message.answers.clone_from(&self.answers);
         message.authorities.clone_from(&self.authorities);
         message.edns = edns.cloned();
-        let most = edns.map_or(PLAIN_PAYLOAD, Edns::max_payload);
-        if message.to_vec().is_ok_and(|bytes| bytes.len() <= usize::from(most)) {
+        if message.to_vec().is_ok_and(|bytes| bytes.len() <= usize::from(room)) {
             return;
         }
         self.truncated = true;
@@ -93,6 +92,11 @@ pub(crate) fn edns(asked: Option<&Edns>) -> Option<Edns> {
         edns.set_max_payload(asked.max_payload().min(MAX_PAYLOAD));
         edns
     })
+}
+
+/// Bytes of a response that fit a datagram, by the EDNS record of the response.
+pub(crate) fn datagram(edns: Option<&Edns>) -> u16 {
+    edns.map_or(PLAIN_PAYLOAD, Edns::max_payload)
 }
 
 /// Tells for how long a negative answer holds (RFC 2308). The rest means nothing: nobody copies

@@ -17,7 +17,11 @@ Examples:
   Two proxies on one host:
     higuma dp run --dataplane-file a.yaml --cp 127.0.0.1:5678 --tls-ca ca.pem
     higuma dp run --dataplane-file b.yaml --cp 127.0.0.1:5678 --tls-ca ca.pem \\
-        --admin 127.0.0.1:9902 --diagnostics 127.0.0.1:5690";
+        --admin 127.0.0.1:9902 --diagnostics 127.0.0.1:5690
+
+  In a container whose resolver asks the zone's DNS, so that `curl http://billing.mesh/` works in it:
+    docker run --cap-add NET_ADMIN --dns 10.1.0.1 … higuma dp run --bind-outbounds \\
+        --dataplane-file web.yaml --cp east.internal:5678 --tls-ca ca.pem";
 
 /// Flags of `higuma dp run`.
 #[derive(Args, Clone, Debug)]
@@ -26,6 +30,11 @@ pub struct RunArgs {
     /// The Dataplane of this proxy, YAML or JSON. Variables (`{{ name }}`) are not supported
     #[arg(long, env = "HIGUMA_DATAPLANE_FILE", value_name = "FILE")]
     pub dataplane_file: PathBuf,
+    /// Take names to services: `http://<service>.mesh/` leads to Envoy, on port 80 whatever port
+    /// the service has. For a workload in a network namespace of its own, such as a container's;
+    /// needs CAP_NET_ADMIN there
+    #[arg(long, env = "HIGUMA_BIND_OUTBOUNDS")]
+    pub bind_outbounds: bool,
     #[command(flatten)]
     pub proxy: ProxyArgs,
 }

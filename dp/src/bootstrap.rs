@@ -36,6 +36,9 @@ pub struct Request {
     pub admin_port: u16,
     /// The replicas as this proxy reaches them, `HOST:PORT`.
     pub control_planes: Vec<String>,
+    /// Envoy is to listen on the addresses of `.mesh` names; see `outbounds`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub bind_outbounds: bool,
     pub version: Versions,
 }
 
@@ -72,6 +75,7 @@ impl Request {
             admin_address: admin.ip().to_string(),
             admin_port: admin.port(),
             control_planes: control_plane.addresses().to_vec(),
+            bind_outbounds: false,
             version: Versions {
                 higuma_dp: DpVersion { version: env!("CARGO_PKG_VERSION") },
                 envoy,

@@ -18,6 +18,7 @@ mod control_plane;
 mod document;
 pub mod envoy;
 mod lifecycle;
+mod outbounds;
 mod settings;
 
 pub use admin::Admin;
@@ -26,6 +27,7 @@ pub use control_plane::ControlPlane;
 pub use document::{DocumentError, ProxyDocument};
 pub use envoy::{Envoy, ExecEnvoyArgs, Launcher, exec_envoy};
 pub use lifecycle::run_proxy;
+pub use outbounds::{BindError, BoundOutbounds};
 
 use higuma_model::Kind;
 
@@ -36,5 +38,6 @@ use higuma_model::Kind;
 /// The message is for the user.
 pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let document = ProxyDocument::read(&args.dataplane_file, Kind::Dataplane)?;
-    run_proxy(document, args.proxy, Launcher::this_binary()).await
+    let outbounds = args.bind_outbounds.then(BoundOutbounds::bind).transpose()?;
+    run_proxy(document, args.proxy, Launcher::this_binary(), outbounds).await
 }

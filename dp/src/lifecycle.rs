@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::bootstrap::{self, Bootstrap, Progress, Request};
 use crate::envoy::{Binary, STOP_TIMEOUT, Start};
 use crate::settings::Settings;
-use crate::{Admin, Envoy, Launcher, ProxyArgs, ProxyDocument};
+use crate::{Admin, BoundOutbounds, Envoy, Launcher, ProxyArgs, ProxyDocument};
 use leave::{LEAVE_TIMEOUT, Leave};
 use metrics::ProxyMetrics;
 
@@ -28,7 +28,8 @@ const STOP_SLACK: Duration = Duration::from_secs(10);
 const ENVOY: &str = "envoy";
 
 /// Runs the Envoy of `document` until SIGTERM or SIGINT, then takes it out of the mesh: the
-/// control plane is told first and the listeners drain. A second signal ends at once.
+/// control plane is told first and the listeners drain. A second signal ends at once. With
+/// `outbounds`, Envoy listens on the addresses of `.mesh` names.
 ///
 /// # Errors
 /// A flag is wrong, there is no Envoy to run, the control plane refuses the proxy, or Envoy ended
@@ -37,11 +38,17 @@ pub async fn run_proxy(
     document: ProxyDocument,
     args: ProxyArgs,
     launcher: Launcher,
+    outbounds: Option<BoundOutbounds>,
 ) -> anyhow::Result<()> {
     let settings = Settings::new(&args, &document)?;
     let binary = Binary::find(args.envoy.as_deref()).await?;
     let setting = "--diagnostics (or HIGUMA_DIAGNOSTICS)";
     let listener = listen::bind(args.diagnostics, "the diagnostics port", setting).await?;
+    // Envoy itself would say which address is taken, but not which flag changes that.
+    drop(
+        listen::bind(settings.admin, "Envoy's admin interface", "--admin (or HIGUMA_ADMIN)")
+            .await?,
+    );
     tracing::info!(
         kind = %document.kind, mesh = document.mesh, name = document.name,
         envoy = binary.version.version, diagnostics = %args.diagnostics, "running a proxy"
@@ -63,6 +70,7 @@ pub async fn run_proxy(
         launcher,
         settings,
         readiness,
+        outbounds,
     };
     // Diagnostics answer until Envoy is gone, so that its leave can be watched.
     let over = CancellationToken::new();
@@ -96,6 +104,8 @@ struct Proxy {
     readiness: watch::Sender<Readiness>,
     metrics: ProxyMetrics,
     stop: CancellationToken,
+    /// Held until Envoy is gone.
+    outbounds: Option<BoundOutbounds>,
 }
 
 impl Proxy {
@@ -134,13 +144,14 @@ impl Proxy {
 
     async fn bootstrap(&self) -> Result<Bootstrap, bootstrap::Refusal> {
         let control_plane = &self.settings.control_plane;
-        let request = Request::new(
+        let mut request = Request::new(
             &self.document,
             self.instance.clone(),
             self.settings.admin,
             control_plane,
             self.binary.version.clone(),
         );
+        request.bind_outbounds = self.outbounds.is_some();
         bootstrap::fetch(control_plane, &request, |progress| match progress {
             Progress::Asking => {
                 self.metrics.bootstrap_requests.inc();

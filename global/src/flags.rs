@@ -49,6 +49,11 @@ pub struct RunArgs {
     pub kds_port: u16,
     #[arg(long, env = "HIGUMA_DIAGNOSTICS_PORT", value_name = "PORT", default_value_t = 5680)]
     pub diagnostics_port: u16,
+    /// Where diagnostics listen in place of --bind or 127.0.0.1: an address of this host that whoever
+    /// scrapes /metrics reaches, or 0.0.0.0. They are plaintext and ask nobody for a name; they tell
+    /// numbers and states, nothing of what the mesh holds.
+    #[arg(long, env = "HIGUMA_DIAGNOSTICS_BIND", value_name = "IP")]
+    pub diagnostics_bind: Option<IpAddr>,
     #[command(flatten)]
     pub tls: TlsFlags,
     /// Time between heartbeats of the leader, in milliseconds.
@@ -145,13 +150,36 @@ impl RunArgs {
     }
 
     pub(crate) fn diagnostics_address(&self) -> SocketAddr {
-        SocketAddr::new(plaintext_ip(self.bind), self.diagnostics_port)
+        let ip = self.diagnostics_bind.unwrap_or_else(|| plaintext_ip(self.bind));
+        SocketAddr::new(ip, self.diagnostics_port)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(clap::Parser)]
+    struct Global {
+        #[command(flatten)]
+        run: RunArgs,
+    }
+
+    #[test]
+    fn diagnostics_leave_the_loopback_only_when_asked_to() {
+        use clap::Parser as _;
+        let given = ["global", "--node-id", "1", "--data-dir", "x", "--members", "1=a:5684"];
+        let listens = |more: &[&str]| {
+            let args = Global::try_parse_from(given.iter().chain(more)).unwrap().run;
+            (args.diagnostics_address().to_string(), args.rest_address().to_string())
+        };
+        let expected = |diagnostics: &str, rest: &str| (diagnostics.to_owned(), rest.to_owned());
+        let loopback = expected("127.0.0.1:5680", "127.0.0.1:5681");
+        assert_eq!(listens(&[]), loopback);
+        assert_eq!(listens(&["--bind", "10.0.0.1"]), loopback);
+        let asked = ["--bind", "10.0.0.1", "--diagnostics-bind", "0.0.0.0"];
+        assert_eq!(listens(&asked), expected("0.0.0.0:5680", "127.0.0.1:5681"));
+    }
 
     #[test]
     fn members_are_numbers_with_addresses() {

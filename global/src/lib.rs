@@ -1,6 +1,5 @@
 //! The global control plane: one member of the Raft cluster that holds meshes and policies.
 
-mod authority;
 mod flags;
 mod kds;
 mod run;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use higuma_model::Place;
-use higuma_rest::{Api, router};
+use higuma_rest::{Api, BuiltinAuthority, router};
 use higuma_serve::{
     ClientAuth, HttpServer, Metrics, Readiness, Tasks, diagnostics, listen, mutant,
 };
@@ -14,13 +14,14 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::ServerTlsConfig;
 
-use crate::authority::BuiltinAuthority;
 use crate::flags::RunArgs;
 use crate::kds;
 use crate::zones::{self, Endpoint, ZonesCollector};
 
 /// How long tasks may take to stop: leadership is handed over within 1.5 s, requests drain in 3.
 const DRAIN: Duration = Duration::from_secs(8);
+
+const DIAGNOSTICS_FLAGS: &str = "--diagnostics-port or --diagnostics-bind";
 
 /// Runs until a signal or a failure.
 ///
@@ -34,8 +35,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let (ready, readiness) = watch::channel(Readiness::default());
     ready.send_modify(|ready| ready.wait("cluster", "the cluster has not formed"));
     let metrics = Metrics::new();
-    let port =
-        listen::bind(args.diagnostics_address(), "diagnostics", "--diagnostics-port").await?;
+    let port = listen::bind(args.diagnostics_address(), "diagnostics", DIAGNOSTICS_FLAGS).await?;
     tasks.spawn("diagnostics", diagnostics::run(port, readiness, metrics.clone(), tasks.token()));
     let rest = listen::bind(args.rest_address(), "REST", "--rest-port").await?;
     let raft = listen::bind(args.raft_address(), "Raft", "--raft-port, --raft-bind").await?;

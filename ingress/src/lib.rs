@@ -42,7 +42,7 @@ pub struct RunArgs {
 pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let document = ProxyDocument::read(&args.ingress_file, Kind::ZoneIngress)?;
     check_advertised(&document)?;
-    run_proxy(document, args.proxy, Launcher::this_binary()).await
+    run_proxy(document, args.proxy, Launcher::this_binary(), None).await
 }
 
 /// Other zones use an ingress by its advertised address only: one without is of no use.

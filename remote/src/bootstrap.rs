@@ -19,7 +19,7 @@ use higuma_xds::{BootstrapRequest, ProxyKind, bootstrap};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::stream::{DOCUMENT_KEY, INSTANCE_KEY, admissible, proxy_key};
+use crate::stream::{BIND_OUTBOUNDS_KEY, DOCUMENT_KEY, INSTANCE_KEY, admissible, proxy_key};
 use crate::zone::Zone;
 
 /// A document of at most 1 MiB, and what is around it.
@@ -61,6 +61,9 @@ struct Asked {
     admin_port: u16,
     /// As the proxy reaches them.
     control_planes: Vec<String>,
+    /// The addresses of `.mesh` names lead to the proxy's host itself.
+    #[serde(default)]
+    bind_outbounds: bool,
     #[serde(default)]
     version: Value,
 }
@@ -101,11 +104,14 @@ async fn answer(
     if control_planes.is_empty() {
         return Err(ApiError::bad_request("controlPlanes is empty"));
     }
-    let metadata = BTreeMap::from([
+    let mut metadata = BTreeMap::from([
         (DOCUMENT_KEY.to_owned(), text),
         (INSTANCE_KEY.to_owned(), asked.instance),
         ("version".to_owned(), asked.version.to_string()),
     ]);
+    if asked.bind_outbounds {
+        metadata.insert(BIND_OUTBOUNDS_KEY.to_owned(), "true".to_owned());
+    }
     let service = service_of(&document);
     Ok(Json(bootstrap(&BootstrapRequest {
         kind,

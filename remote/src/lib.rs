@@ -1,4 +1,4 @@
-//! The zone control plane: follows the global, owns the zone's proxies, and brings every Envoy of
+//! The zone control plane: follows the global (or is on its own, without one), owns the zone's proxies, and brings every Envoy of
 //! the zone what it runs. It serves from its own disk before it connects to anything.
 //!
 //! ```text
@@ -18,6 +18,7 @@ mod names;
 mod progress;
 mod registrar;
 mod run;
+mod standing;
 mod stream;
 mod view;
 mod write;

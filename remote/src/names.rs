@@ -4,10 +4,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use higuma_dns::{Forwarder, NameTable, QueryCounts};
+use higuma_dns::{Forwarder, NameTable, QueryCounts, Sockets};
 use higuma_model::{Delta, Kind};
 use higuma_serve::{Metrics, Tasks};
-use tokio::net::UdpSocket;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +16,7 @@ use crate::zone::Zone;
 /// Starts answering, from what the zone has on its disk.
 pub(crate) fn serve(
     zone: &Zone,
-    socket: UdpSocket,
+    sockets: Sockets,
     metrics: &Metrics,
     tasks: &mut Tasks,
 ) -> anyhow::Result<()> {
@@ -28,8 +27,8 @@ pub(crate) fn serve(
     tasks.spawn("names", follow(views, tables_in, tasks.token()));
     let counts = QueryCounts::default();
     metrics.register(|registry| counts.register(registry));
-    let forwarder = forwarder(socket.local_addr()?);
-    let served = higuma_dns::serve(socket, tables, forwarder, counts, tasks.token());
+    let forwarder = forwarder(sockets.udp.local_addr()?);
+    let served = higuma_dns::serve(sockets, tables, forwarder, counts, tasks.token());
     tasks.spawn("DNS", async move { Ok(served.await?) });
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use higuma_kds::inbox::{Laggard, ZoneReport};
-use higuma_model::{Key, Snapshot};
+use higuma_model::{Key, Place, Snapshot};
 use higuma_rest::{self as rest, ProxyProgress, ZoneProgress};
 use higuma_xds::Versions;
 use tokio::sync::watch;
@@ -69,17 +69,17 @@ impl Books {
 
 /// What the zone's own REST shows of its proxies.
 pub(crate) struct OwnProgress {
-    pub(crate) zone: Arc<str>,
+    pub(crate) place: Place,
     pub(crate) books: Books,
     pub(crate) snapshots: watch::Receiver<Arc<Snapshot>>,
 }
 
 impl rest::Progress for OwnProgress {
     fn zone(&self, zone: &str) -> Option<ZoneProgress> {
-        if *zone != *self.zone {
+        if self.place.zone().is_none_or(|own| **own != *zone) {
             return None;
         }
-        let report = report(zone, &self.snapshots.borrow(), &self.books.0.borrow());
+        let report = report(&self.place, &self.snapshots.borrow(), &self.books.0.borrow());
         let laggards = report.laggards.into_iter().map(|laggard| rest::Laggard {
             mesh: laggard.mesh,
             name: laggard.name,
@@ -101,22 +101,30 @@ impl rest::Progress for OwnProgress {
         let progress = books.get(key)?;
         let local = self.snapshots.borrow().version();
         Some(ProxyProgress {
-            version: progress.acked.map_or(0, |acked| acked.owner),
+            version: progress.acked.map_or(0, |acked| counted(&self.place, acked)),
             up_to_date: progress.acked.is_some_and(|acked| acked.local >= local),
             reason: progress.faults.first().cloned(),
         })
     }
 }
 
+/// The version of those who write meshes and policies: the global's, or a standalone zone's own.
+fn counted(place: &Place, versions: Versions) -> u64 {
+    match place {
+        Place::Standalone(_) => versions.local,
+        Place::Zone(_) | Place::Global => versions.owner,
+    }
+}
+
 /// The zone's report: how far it has followed the global, and the proxy furthest behind.
 pub(crate) fn report(
-    zone: &str,
+    place: &Place,
     snapshot: &Snapshot,
     books: &BTreeMap<Key, Progress>,
 ) -> ZoneReport {
     let upstream = snapshot.upstream();
-    let received = upstream.map_or(0, |upstream| upstream.version);
-    let owner = |progress: &Progress| progress.acked.map_or(0, |acked| acked.owner);
+    let received = counted(place, Versions::of(snapshot));
+    let owner = |progress: &Progress| progress.acked.map_or(0, |acked| counted(place, acked));
     let mut behind: Vec<(&Key, &Progress)> =
         books.iter().filter(|(_, progress)| owner(progress) < received).collect();
     behind.sort_by_key(|(_, progress)| owner(progress));
@@ -127,7 +135,7 @@ pub(crate) fn report(
         reason: progress.faults.first().cloned().unwrap_or_default(),
     });
     ZoneReport {
-        zone: zone.to_owned(),
+        zone: place.zone().map_or_else(String::new, |zone| zone.to_string()),
         cluster_id: upstream.map_or_else(String::new, |upstream| upstream.cluster.to_string()),
         received,
         version: behind.first().map_or(received, |(_, progress)| owner(progress)),
@@ -138,7 +146,7 @@ pub(crate) fn report(
 
 /// Keeps the report up with the proxies and the state.
 pub(crate) async fn follow(
-    zone: Arc<str>,
+    place: Place,
     books: Books,
     mut snapshots: watch::Receiver<Arc<Snapshot>>,
     reports: watch::Sender<ZoneReport>,
@@ -148,7 +156,7 @@ pub(crate) async fn follow(
     loop {
         let report = {
             let (snapshot, books) = (snapshots.borrow_and_update(), books.borrow_and_update());
-            report(&zone, &snapshot, &books)
+            report(&place, &snapshot, &books)
         };
         reports.send_if_modified(|last| {
             let differs = *last != report;
@@ -168,7 +176,8 @@ pub(crate) async fn follow(
 
 #[cfg(test)]
 mod tests {
-    use higuma_model::{ClusterId, Kind, Upstream};
+    use higuma_model::testing::mesh;
+    use higuma_model::{ClusterId, Kind, Owner, Upstream};
 
     use super::*;
 
@@ -182,14 +191,23 @@ mod tests {
             acked: Some(Versions { owner, local: owner }),
             faults: vec![format!("refused at {owner}")],
         };
-        let none = report("east", &snapshot, &BTreeMap::new());
+        let east = Place::Zone("east".into());
+        let none = report(&east, &snapshot, &BTreeMap::new());
         assert_eq!((none.received, none.version, none.proxies), (40, 40, 0));
         let books = BTreeMap::from([(key("a"), at(40)), (key("b"), at(31)), (key("c"), at(38))]);
-        let some = report("east", &snapshot, &books);
+        let some = report(&east, &snapshot, &books);
         assert_eq!((some.received, some.version, some.proxies), (40, 31, 3));
         let named: Vec<_> = some.laggards.iter().map(|l| (l.name.as_str(), l.version)).collect();
         assert_eq!(named, [("b", 31), ("c", 38)]);
         let fresh = BTreeMap::from([(key("d"), Progress::default())]);
-        assert_eq!(report("east", &snapshot, &fresh).version, 0, "nothing acknowledged yet");
+        assert_eq!(report(&east, &snapshot, &fresh).version, 0, "nothing acknowledged yet");
+
+        let alone = Place::Standalone("east".into());
+        let mut own = Snapshot::new(ClusterId(1));
+        own.put(Arc::new(mesh("default").resource(Owner::zone("east"), 12)));
+        let at = |local| Progress { acked: Some(Versions { owner: 0, local }), ..at(0) };
+        let books = BTreeMap::from([(key("a"), at(12)), (key("b"), at(11))]);
+        let report = report(&alone, &own, &books);
+        assert_eq!((report.received, report.version), (12, 11), "its own versions");
     }
 }

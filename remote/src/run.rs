@@ -1,15 +1,17 @@
 //! One zone's control plane, from its flags to its end.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
+use higuma_dns::Sockets;
 use higuma_kds::inbox::ZoneReport;
 use higuma_kds::{Client, ClientState, client};
 use higuma_model::Place;
-use higuma_rest::{Api, Authority, CaPair, router};
+use higuma_rest::{Api, Authority, BuiltinAuthority, CaPair, router};
 use higuma_serve::{
     ClientAuth, HttpServer, Metrics, Readiness, Tasks, Transport, diagnostics, listen, mutant,
 };
@@ -24,7 +26,7 @@ use crate::live::Live;
 use crate::progress::{self, Books, OwnProgress};
 use crate::view::{self, View};
 use crate::zone::{Zone, random};
-use crate::{bootstrap, names, registrar};
+use crate::{bootstrap, names, registrar, standing};
 
 /// How long tasks may take to stop; streams are cut after three seconds.
 const DRAIN: Duration = Duration::from_secs(8);
@@ -35,6 +37,8 @@ const TIMERS: Timers = Timers {
     election_min: Duration::from_millis(100),
     election_max: Duration::from_millis(200),
 };
+
+const DIAGNOSTICS_FLAGS: &str = "--diagnostics-port or --diagnostics-bind";
 
 /// Runs until a signal or a failure.
 ///
@@ -50,13 +54,13 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let (ready, readiness) = watch::channel(Readiness::default());
     ready.send_modify(|ready| ready.wait("store", "the zone's state is not read yet"));
     let metrics = Metrics::new();
-    let port =
-        listen::bind(args.diagnostics_address(), "diagnostics", "--diagnostics-port").await?;
+    let port = listen::bind(args.diagnostics_address(), "diagnostics", DIAGNOSTICS_FLAGS).await?;
     tasks.spawn("diagnostics", diagnostics::run(port, readiness, metrics.clone(), tasks.token()));
     let rest = listen::bind(args.rest_address(), "REST", "--rest-port").await?;
     let proxies = listen::bind(args.proxy_address(), "ADS", "--proxy-port or --bind").await?;
-    let dns = listen::bind_udp(args.dns_address(), "DNS", "--dns-port or --bind").await?;
+    let dns = dns_sockets(args.dns_address()).await?;
     let store = open(&args, mutant).await?;
+    standing::check(&args.place(), &store.snapshot(), &args.data_dir)?;
     metrics.register(|registry| registry.register_collector(store.collector()));
 
     let zone = assemble(&args, &store, &transport, &mut tasks);
@@ -70,9 +74,9 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let api = Api {
         store: store.clone(),
         place: zone.place.clone(),
-        authority: Arc::new(NoAuthority),
+        authority: authority(&zone.place),
         progress: Arc::new(OwnProgress {
-            zone: zone.name.clone(),
+            place: zone.place.clone(),
             books: zone.books.clone(),
             snapshots: store.watch(),
         }),
@@ -82,9 +86,18 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     ready.send_modify(|ready| ready.done("store"));
     tracing::info!(zone = args.zone, version = store.snapshot().version(), "serving proxies");
 
-    follow_global(&args, &zone, &transport, &mut tasks)?;
+    match zone.place {
+        Place::Standalone(_) => tracing::info!("no global: meshes and policies are written here"),
+        _ => follow_global(&args, &zone, &transport, &mut tasks)?,
+    }
     tasks.spawn("store", keep(store, tasks.token()));
     tasks.run_until_signal(DRAIN).await
+}
+
+async fn dns_sockets(address: SocketAddr) -> Result<Sockets, listen::ListenError> {
+    let setting = "--dns-port or --bind";
+    let udp = listen::bind_udp(address, "DNS", setting).await?;
+    Ok(Sockets { udp, tcp: listen::bind(address, "DNS over TCP", setting).await? })
 }
 
 /// Opens the zone's own store and waits until it has read what it had.
@@ -110,7 +123,7 @@ fn assemble(args: &RunArgs, store: &Store, transport: &Transport, tasks: &mut Ta
     tasks.spawn("view", view::follow(store.watch(), views_in, tasks.token()));
     Arc::new(Zone {
         name: args.zone.as_str().into(),
-        place: Place::Zone(args.zone.as_str().into()),
+        place: args.place(),
         store: store.clone(),
         views,
         live: Live::new(),
@@ -128,8 +141,8 @@ fn follow_global(
     tasks: &mut Tasks,
 ) -> anyhow::Result<()> {
     let (reports_in, reports) = watch::channel(ZoneReport::default());
-    let (name, books) = (zone.name.clone(), zone.books.clone());
-    let report = progress::follow(name, books, zone.store.watch(), reports_in, tasks.token());
+    let (place, books) = (zone.place.clone(), zone.books.clone());
+    let report = progress::follow(place, books, zone.store.watch(), reports_in, tasks.token());
     tasks.spawn("report", report);
     let (states, following) = client(Client {
         zone: zone.name.clone(),
@@ -187,7 +200,14 @@ async fn keep(store: Store, stop: CancellationToken) -> anyhow::Result<()> {
     }
 }
 
-/// A zone makes no CA: meshes are written at the global.
+fn authority(place: &Place) -> Arc<dyn Authority> {
+    match place {
+        Place::Standalone(_) => Arc::new(BuiltinAuthority),
+        _ => Arc::new(NoAuthority),
+    }
+}
+
+/// A zone that follows a global makes no CA: meshes are written there.
 struct NoAuthority;
 
 impl Authority for NoAuthority {

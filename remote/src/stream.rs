@@ -27,6 +27,8 @@ use crate::zone::{Zone, now, random};
 /// Node metadata that the bootstrap carries: the document and the process that runs it.
 pub(crate) const DOCUMENT_KEY: &str = "dataplane.resource";
 pub(crate) const INSTANCE_KEY: &str = "higuma.instance";
+/// Node metadata of a proxy that is to listen on the addresses of `.mesh` names: `true`.
+pub(crate) const BIND_OUTBOUNDS_KEY: &str = "higuma.bind-outbounds";
 
 /// Faults that are kept of one proxy; the first ones say what to mend.
 const MAX_FAULTS: usize = 8;
@@ -73,6 +75,7 @@ impl ProxyStream {
         let node = first.node.as_ref();
         let node = node.ok_or_else(|| Status::invalid_argument("the first request has no node"))?;
         let (document, instance) = introduced(node)?;
+        let bind_outbounds = text(node, BIND_OUTBOUNDS_KEY).is_some_and(|value| value == "true");
         let key = document.key();
         admit(&zone, &document)?;
         let proxy = LiveProxy {
@@ -90,7 +93,7 @@ impl ProxyStream {
             _ => ProxyKind::Sidecar,
         };
         let mut stream = Self {
-            proxy: Proxy { key, kind, zone: zone.name.clone() },
+            proxy: Proxy { key, kind, zone: zone.name.clone(), bind_outbounds },
             views: zone.views.clone(),
             zone,
             presence,
@@ -214,23 +217,29 @@ async fn at(time: Option<Instant>) {
 
 /// The document and the process in a node's metadata.
 fn introduced(node: &Node) -> Result<(Document, String), Status> {
-    let text = |key: &str| {
-        let value = node.metadata.as_ref().and_then(|metadata| metadata.fields.get(key));
-        match value.and_then(|value| value.kind.as_ref()) {
-            Some(ValueKind::StringValue(text)) => Ok(text.clone()),
-            _ => Err(Status::invalid_argument(format!(
+    let needed = |key: &str| {
+        text(node, key).ok_or_else(|| {
+            Status::invalid_argument(format!(
                 "node metadata {key} is missing: start Envoy with the bootstrap of this control \
                  plane (`higuma dp run` asks for it)"
-            ))),
-        }
+            ))
+        })
     };
     let wrong =
         |why: String| Status::invalid_argument(format!("node metadata {DOCUMENT_KEY}: {why}"));
-    let value = serde_json::from_str(&text(DOCUMENT_KEY)?).map_err(|e| wrong(e.to_string()))?;
+    let value = serde_json::from_str(needed(DOCUMENT_KEY)?).map_err(|e| wrong(e.to_string()))?;
     let document = Document::parse(value).map_err(|violations| {
         wrong(violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
     })?;
-    Ok((document, text(INSTANCE_KEY)?))
+    Ok((document, needed(INSTANCE_KEY)?.to_owned()))
+}
+
+/// A text in a node's metadata.
+fn text<'a>(node: &'a Node, key: &str) -> Option<&'a str> {
+    match node.metadata.as_ref()?.fields.get(key)?.kind.as_ref()? {
+        ValueKind::StringValue(text) => Some(text),
+        _ => None,
+    }
 }
 
 /// Checks a proxy's document against the state; the registrar writes it.

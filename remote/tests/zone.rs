@@ -26,6 +26,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 struct Zone {
     folder: tempfile::TempDir,
+    global: Vec<String>,
     address: SocketAddr,
     rest: SocketAddr,
     dns: SocketAddr,
@@ -98,15 +99,21 @@ fn tls(folder: &Path, ip: IpAddr) -> (TlsFlags, String) {
 }
 
 impl Zone {
+    /// A zone whose global is lost.
     async fn start() -> Self {
-        higuma_serve::install_crypto_provider();
         let folder = tempfile::tempdir().unwrap();
         fill(&folder.path().join("data")).await;
+        // Nobody listens there.
+        Self::start_in(folder, vec!["127.0.0.1:9".to_owned()])
+    }
+
+    fn start_in(folder: tempfile::TempDir, global: Vec<String>) -> Self {
+        higuma_serve::install_crypto_provider();
         let address = free_addr();
         let (tls, ca_pem) = tls(folder.path(), address.ip());
         let running = JoinSet::new();
         let (rest, dns) = (free_addr(), free_addr());
-        let mut zone = Self { folder, address, rest, dns, ca_pem, tls, running };
+        let mut zone = Self { folder, global, address, rest, dns, ca_pem, tls, running };
         let args = zone.args();
         zone.running.spawn(higuma_remote::run(args));
         zone
@@ -116,13 +123,13 @@ impl Zone {
         RunArgs {
             zone: "east".to_owned(),
             data_dir: self.folder.path().join("data"),
-            // Nobody listens there.
-            global: vec![format!("{}:9", self.address.ip())],
+            global: self.global.clone(),
             bind: self.address.ip(),
             proxy_port: self.address.port(),
             dns_port: self.dns.port(),
             rest_port: self.rest.port(),
             diagnostics_port: free_addr().port(),
+            diagnostics_bind: None,
             tls: self.tls.clone(),
         }
     }
@@ -151,6 +158,23 @@ impl Zone {
         let url = format!("https://{}{path}", self.address);
         let answer = client.post(url).json(body).send().await.unwrap();
         (answer.status().as_u16(), answer.json().await.unwrap())
+    }
+
+    /// Writes a resource over REST as soon as that listens.
+    async fn put(&self, path: &str, body: &Value) -> (u16, Value) {
+        let url = format!("http://{}{path}", self.rest);
+        let client = reqwest::Client::new();
+        let put = async || client.put(&url).json(body).send().await;
+        let answer = poll_until("REST", PATIENCE, put, Result::is_ok).await.unwrap().unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap())
+    }
+
+    /// Ends the control plane, and starts it in the same folder as one of this global.
+    async fn restart(&mut self, global: Vec<String>) {
+        self.running.shutdown().await;
+        self.global = global;
+        let args = self.args();
+        self.running.spawn(higuma_remote::run(args));
     }
 
     /// The address that DNS answers for a host name; none where it answers without one.
@@ -273,4 +297,48 @@ async fn names_are_answered_while_the_global_is_gone() {
     let vip = zone.rest("/vips/web.mesh").await;
     assert_eq!(vip["address"], json!(web.unwrap().to_string()), "{vip}");
     drop(envoy);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_zone_on_its_own_is_the_authority_of_its_meshes() {
+    let mut zone = Zone::start_in(tempfile::tempdir().unwrap(), Vec::new());
+    let default = json!({"type": "Mesh", "name": "default", "mtls": {
+        "enabledBackend": "ca-1", "backends": [{"name": "ca-1", "type": "builtin"}]}});
+    let (status, body) = zone.put("/meshes/default", &default).await;
+    assert_eq!(status, 201, "{body}");
+    let any = json!([{"match": {"kuma.io/service": "*"}}]);
+    let all = json!({"type": "TrafficPermission", "mesh": "default", "name": "all",
+        "sources": any, "destinations": any});
+    let (status, body) = zone.put("/meshes/default/traffic-permissions/all", &all).await;
+    assert_eq!(status, 201, "{body}");
+    let (status, body) = zone.put("/zones/west", &json!({"type": "Zone", "name": "west"})).await;
+    assert!((400..500).contains(&status), "there are no zones: {status} {body}");
+
+    let mut envoy = zone.connect("a", &web()).await.unwrap();
+    let has = |kind: &'static str| {
+        move |all: &higuma_testkit::Resources| all.get(kind).is_some_and(|held| !held.is_empty())
+    };
+    for kind in ["secret", "listener", "routeconfiguration"] {
+        wait_for(&mut envoy.resources, kind, PATIENCE, has(kind)).await.unwrap();
+    }
+    let progress = async || zone.rest("/_progress").await["zones"]["east"].clone();
+    let caught_up = |east: &Value| east["proxies"] == 1 && east["upToDate"] == true;
+    poll_until("its proxy runs what was written", PATIENCE, progress, caught_up).await.unwrap();
+    drop(envoy);
+
+    zone.restart(vec!["127.0.0.1:9".to_owned()]).await;
+    let refused = zone.running.join_next().await.unwrap().unwrap().unwrap_err().to_string();
+    assert!(refused.contains("of a zone on its own"), "{refused}");
+    zone.restart(Vec::new()).await;
+    let mesh = async || zone.put("/meshes/default", &default).await.0;
+    poll_until("it goes on alone", PATIENCE, mesh, |status| *status == 200).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_zone_that_followed_a_global_does_not_start_on_its_own() {
+    let mut zone = Zone::start().await;
+    drop(zone.connect("a", &web()).await);
+    zone.restart(Vec::new()).await;
+    let refused = zone.running.join_next().await.unwrap().unwrap().unwrap_err().to_string();
+    assert!(refused.contains("follows a global"), "{refused}");
 }

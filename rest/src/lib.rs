@@ -6,6 +6,7 @@
 
 mod answer;
 mod api;
+mod authority;
 mod cluster;
 mod error;
 mod overview;
@@ -16,5 +17,6 @@ mod read;
 mod write;
 
 pub use api::{Api, Authority, CaPair, router};
+pub use authority::BuiltinAuthority;
 pub use error::{ApiError, Doing};
 pub use progress::{Laggard, NoProgress, Progress, ProxyProgress, ZoneProgress};

@@ -11,6 +11,8 @@ pub struct Proxy {
     pub key: Key,
     pub kind: ProxyKind,
     pub zone: Arc<str>,
+    /// Its host routes the addresses of `.mesh` names to itself, so Envoy is to listen on them.
+    pub bind_outbounds: bool,
 }
 
 /// What a proxy is for.

@@ -165,7 +165,9 @@ mod tests {
             case("echo \"envoy  version: 9e/2.0.1/Clean/RELEASE/BoringSSL\"", Ok("2.0.1")),
             case(
                 "echo \"envoy  version: 9e/1.29.9/Clean/RELEASE/BoringSSL\"",
-                Err("Envoy too old: "),
+                Err(
+                    "is 1.29.9, and 1.30 is the oldest that works; install a newer one with `make setup`",
+                ),
             ),
             case("echo hello", Err("and it said `hello`; is it an Envoy for this machine?")),
             case("exit 3", Err("exit status: 3")),

@@ -37,7 +37,7 @@ fn runs_a_proxy() {
     let runtime = tokio::runtime::Runtime::new().expect("runtime");
     let ended = runtime.block_on(async {
         let document = ProxyDocument::read(&args.dataplane_file, Kind::Dataplane)?;
-        run_proxy(document, args.proxy, support::launcher()).await
+        run_proxy(document, args.proxy, support::launcher(), None).await
     });
     drop(runtime);
     if let Err(error) = ended {

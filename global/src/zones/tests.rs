@@ -9,7 +9,7 @@ use higuma_kds::wire::Direction;
 use higuma_kds::{Client, ClientState, client};
 use higuma_model::spec::ZoneInsight;
 use higuma_model::{ClusterId, KindSpec, Upstream, hashed_name, testing};
-use higuma_rest::{Api, router};
+use higuma_rest::{Api, BuiltinAuthority, router};
 use higuma_serve::axum::body::Body;
 use higuma_serve::axum::http::Request;
 use higuma_store::{Options, Timers};
@@ -23,7 +23,6 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::*;
-use crate::authority::BuiltinAuthority;
 
 /// Far longer than anything here takes on a busy machine; a failure shows the last state.
 const PATIENCE: Duration = Duration::from_secs(30);

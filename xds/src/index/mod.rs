@@ -13,11 +13,12 @@ pub(crate) mod service;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use higuma_model::spec::{AvailableService, Dataplane, Mesh, Tags};
 use higuma_model::spec::{TrafficPermission, TrafficRoute, ZoneIngress};
-use higuma_model::{Delta, Key, Kind, Snapshot};
+use higuma_model::{Delta, Key, Kind, Snapshot, vip};
 use imbl::OrdMap;
 
 use crate::proxy::Problem;
@@ -46,6 +47,8 @@ pub struct Index {
     versions: Versions,
     meshes: OrdMap<Arc<str>, MeshIndex>,
     ingresses: OrdMap<Key, Arc<Ingress>>,
+    /// The addresses of host names.
+    vips: OrdMap<Arc<str>, Ipv4Addr>,
     /// What single resources got wrong, whoever asks.
     faults: OrdMap<Key, Arc<[Problem]>>,
 }
@@ -79,6 +82,7 @@ impl Index {
             versions: Versions::default(),
             meshes: OrdMap::new(),
             ingresses: OrdMap::new(),
+            vips: OrdMap::new(),
             faults: OrdMap::new(),
         };
         let delta = Delta { upserts: snapshot.iter().cloned().collect(), removed: Vec::new() };
@@ -122,6 +126,11 @@ impl Index {
 
     pub(crate) fn ingress(&self, key: &Key) -> Option<&Arc<Ingress>> {
         self.ingresses.get(key)
+    }
+
+    /// The address of a service's host name, once the zone has given it one.
+    pub(crate) fn address(&self, service: &str) -> Option<Ipv4Addr> {
+        self.vips.get(&*vip::hostname(service)?).copied()
     }
 
     /// What is wrong with a resource itself.

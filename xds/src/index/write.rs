@@ -6,7 +6,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use higuma_model::spec::{Dataplane, Mesh, SERVICE_TAG, Tags, TrafficPermission, TrafficRoute};
-use higuma_model::spec::{ZONE_TAG, ZoneIngress};
+use higuma_model::spec::{Vip, ZONE_TAG, ZoneIngress};
 use higuma_model::{Delta, Key, Kind, KindSpec, Owner, Resource};
 
 use super::matching::Policy;
@@ -70,6 +70,10 @@ impl Index {
                 self.offer(&ingress, stale);
                 self.ingresses.insert(key, ingress);
             }
+            Kind::Vip => {
+                let address = decode::<Vip>(resource)?.address;
+                self.vips.insert(key.name().into(), address);
+            }
             _ => {}
         }
         Ok(())
@@ -115,6 +119,9 @@ impl Index {
                 if let Some(ingress) = self.ingresses.remove(key) {
                     self.withdraw(&ingress, stale);
                 }
+            }
+            Kind::Vip => {
+                self.vips.remove(key.name());
             }
             _ => {}
         }

@@ -63,6 +63,9 @@ pub(crate) fn config(index: &Index, proxy: &Proxy, identity: &Identity) -> (Conf
     };
     inbound::generate(&mut draft);
     outbound::generate(&mut draft);
+    if proxy.bind_outbounds {
+        outbound::bind(&mut draft);
+    }
     draft.add_secrets(identity);
     (draft.config, draft.problems)
 }

@@ -25,6 +25,32 @@ pub(super) fn generate(draft: &mut Draft<'_>) {
     }
 }
 
+/// Where a service listens by its name, whatever port its instances have.
+const BOUND_PORT: u16 = 80;
+
+/// A listener on the address of each service's host name, for applications that call
+/// `http://<service>.mesh/`. An outbound of the document that has the place already keeps it.
+/// Names are those of all meshes together, so two services may share an address: those of one
+/// mesh (`Web` and `web`) share it with the first in order, those of two meshes are never seen by
+/// one proxy.
+pub(super) fn bind(draft: &mut Draft<'_>) {
+    let mesh = draft.mesh;
+    for service in mesh.services() {
+        let Some(address) = draft.index.address(&service.name) else { continue };
+        if draft.bound.contains(&(IpAddr::V4(address), BOUND_PORT)) {
+            continue;
+        }
+        let outbound = Outbound {
+            port: BOUND_PORT,
+            address: address.to_string(),
+            tags: [(SERVICE_TAG.to_owned(), service.name.to_string())].into(),
+        };
+        if let Err(problem) = generate_one(draft, &outbound) {
+            draft.problem(format!("{address} of service {:?}: {problem}", service.name));
+        }
+    }
+}
+
 fn generate_one(draft: &mut Draft<'_>, outbound: &Outbound) -> Result<(), String> {
     let text = outbound.bind_address();
     let wrong = |_| format!("{text:?} is no IP address to listen on; left out");

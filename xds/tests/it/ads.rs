@@ -191,13 +191,14 @@ impl Stream {
         let zone: Arc<str> = self.index.borrow().zone().into();
         if mesh.is_empty() {
             let key = Key::new(Kind::ZoneIngress, "", name);
-            return (Proxy { key, kind: ProxyKind::Ingress, zone }, Identity::default());
+            let kind = ProxyKind::Ingress;
+            return (Proxy { key, kind, zone, bind_outbounds: false }, Identity::default());
         }
         let (service, _) = name.rsplit_once('-').expect("service-number");
         let uri = format!("spiffe://{mesh}/{service}").as_str().try_into().unwrap();
         let identity = self.authority.identity(rcgen::SanType::URI(uri));
         let key = Key::new(Kind::Dataplane, mesh, name);
-        (Proxy { key, kind: ProxyKind::Sidecar, zone }, identity)
+        (Proxy { key, kind: ProxyKind::Sidecar, zone, bind_outbounds: false }, identity)
     }
 
     fn tell(&self, node: &str, session: &Session) {

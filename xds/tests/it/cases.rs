@@ -43,6 +43,8 @@ impl Case {
             key: resource.key.clone(),
             kind,
             zone: ZONE.into(),
+            // Cases with addresses are about them.
+            bind_outbounds: self.snapshot.of_kind(Kind::Vip).next().is_some(),
         };
         let here = |resource: &&Arc<Resource>| resource.owner == Owner::zone(ZONE);
         let sidecars = self.snapshot.of_kind(Kind::Dataplane).filter(here);
@@ -74,7 +76,7 @@ fn resource(at: usize, document: Json) -> Resource {
     assert_eq!(kind.scope() == Scope::Mesh, !mesh.is_empty(), "mesh of {name}");
     let owner = match (kind, fields.get("zone").and_then(Json::as_str)) {
         (Kind::ZoneIngress, Some(zone)) => Owner::zone(zone),
-        (Kind::ZoneIngress | Kind::Dataplane, _) => Owner::zone(ZONE),
+        (Kind::ZoneIngress | Kind::Dataplane | Kind::Vip, _) => Owner::zone(ZONE),
         _ => Owner::Global,
     };
     let version = at as u64 + 1;

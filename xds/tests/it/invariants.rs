@@ -67,7 +67,8 @@ fn a_change_touches_what_it_concerns() {
     let after = cases::snapshot(&cases::resources(&documents.join("---\n")));
     let config = |index: &Index, name: &str| -> Config {
         let key = Key::new(Kind::Dataplane, "default", name);
-        let proxy = Proxy { key, kind: ProxyKind::Sidecar, zone: cases::ZONE.into() };
+        let zone = cases::ZONE.into();
+        let proxy = Proxy { key, kind: ProxyKind::Sidecar, zone, bind_outbounds: true };
         higuma_xds::config(index, &proxy, cases::identity()).0
     };
     let mut index = Index::new(cases::ZONE, &before);

@@ -58,6 +58,7 @@ fn heading(what: Inspected) -> &'static [&'static str] {
             "NAME",
             "ZONE",
             "SERVICES",
+            "TYPE",
             "STATUS",
             "VERSION",
             "CURRENT",
@@ -105,10 +106,12 @@ fn dataplane_row(item: &Value, now: OffsetDateTime) -> Vec<String> {
     let insight = Insight::of(item, "dataplaneInsight");
     let mesh = item.get("mesh").and_then(Value::as_str).unwrap_or("-").to_owned();
     let inbound = item.pointer("/dataplane/networking/inbound").and_then(Value::as_array);
+    let gateway = item.pointer("/dataplane/networking/gateway");
     let mut services: Vec<&str> = inbound
         .into_iter()
         .flatten()
-        .filter_map(|inbound| inbound.pointer("/tags/kuma.io~1service")?.as_str())
+        .chain(gateway)
+        .filter_map(|place| place.pointer("/tags/kuma.io~1service")?.as_str())
         .collect();
     services.dedup();
     vec![
@@ -116,6 +119,7 @@ fn dataplane_row(item: &Value, now: OffsetDateTime) -> Vec<String> {
         display_name(item),
         zone(item),
         services.join(","),
+        gateway.map_or("sidecar", |_| "gateway").to_owned(),
         insight.status(item),
         version(item),
         current(item),
@@ -243,8 +247,15 @@ mod tests {
         });
         assert_eq!(
             row(Inspected::Dataplanes, &dataplane),
-            ["default", "web-1", "east", "web", "Online", "9", "no", "60s ago", "10s", "slow"]
+            [
+                "default", "web-1", "east", "web", "sidecar", "Online", "9", "no", "60s ago",
+                "10s", "slow"
+            ]
         );
+        let gateway = json!({"mesh": "default", "name": "edge", "dataplane": {"networking":
+            {"gateway": {"type": "DELEGATED", "tags": {"kuma.io/service": "edge"}}}}});
+        let expected = ["default", "edge", "-", "edge", "gateway", "Unknown", "-", "-", "-", "-"];
+        assert_eq!(row(Inspected::Dataplanes, &gateway), expected);
         let ingress = json!({"name": "in", "zoneIngress": {"networking":
             {"advertisedAddress": "127.77.1.2", "advertisedPort": 10001}}});
         assert_eq!(

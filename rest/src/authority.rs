@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use higuma_rest::{Authority, CaPair};
 use higuma_serve::pki;
+
+use crate::api::{Authority, CaPair};
 
 /// How long a mesh's builtin CA lives (Kuma's default: ten years).
 const CA_VALIDITY: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
-/// Draws the keys of builtin CAs on this node.
-pub(crate) struct BuiltinAuthority;
+/// Draws the keys of builtin CAs on this node: for a control plane where meshes are written.
+pub struct BuiltinAuthority;
 
 impl Authority for BuiltinAuthority {
     fn builtin_ca(&self, mesh: &str, backend: &str) -> Result<CaPair, String> {

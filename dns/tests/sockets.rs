@@ -1,6 +1,7 @@
 //! The name server over real sockets, with another name server on the loopback address.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +9,15 @@ use std::time::Duration;
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::{A, SOA};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
-use higuma_dns::{Forwarder, MAX_FORWARDS, NameTable, QueryCounts, ServeError, serve};
+use higuma_dns::{
+    Forwarder, IDLE_TIMEOUT, MAX_CONNECTIONS, MAX_FORWARDS, NameTable, QueryCounts, ServeError,
+    Sockets, serve,
+};
 use higuma_model::testing::{dataplane, snapshot, vip};
 use higuma_model::{Owner, Snapshot};
 use prometheus_client::registry::Registry;
-use tokio::net::UdpSocket;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -45,10 +50,21 @@ async fn socket() -> UdpSocket {
     UdpSocket::bind("127.0.0.1:0").await.unwrap()
 }
 
+/// A TCP and a UDP socket of one port.
+async fn sockets() -> Sockets {
+    loop {
+        let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        // Taken for UDP by someone else: another one.
+        if let Ok(udp) = UdpSocket::bind(tcp.local_addr().unwrap()).await {
+            return Sockets { udp, tcp };
+        }
+    }
+}
+
 impl World {
     async fn new(forwarder: Option<Forwarder>) -> Self {
-        let (server, client) = (socket().await, socket().await);
-        client.connect(server.local_addr().unwrap()).await.unwrap();
+        let (server, client) = (sockets().await, socket().await);
+        client.connect(server.udp.local_addr().unwrap()).await.unwrap();
         let (tables, names) = watch::channel(Arc::new(NameTable::of(&zone(&["web"]))));
         let (counts, stop, mut registry) =
             (QueryCounts::default(), CancellationToken::new(), Registry::default());
@@ -59,11 +75,22 @@ impl World {
     }
 
     async fn with_upstream() -> Self {
-        let upstream = socket().await;
-        let forwarder = Forwarder::to(&[upstream.local_addr().unwrap()]).unwrap();
+        let upstream = sockets().await;
+        let forwarder = Forwarder::to(&[upstream.udp.local_addr().unwrap()]).unwrap();
         let mut world = Self::new(Some(forwarder)).await;
-        world.running.spawn(async move { upstream_serves(upstream).await });
+        world.running.spawn(upstream_serves(upstream.udp));
+        world.running.spawn(upstream_serves_tcp(upstream.tcp));
         world
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.client.peer_addr().unwrap()).await.unwrap()
+    }
+
+    async fn ask_over_tcp(&self, query: &Message) -> Message {
+        let mut stream = self.connect().await;
+        send(&mut stream, query).await;
+        received(&mut stream).await.unwrap()
     }
 
     async fn receive(&self) -> Message {
@@ -86,6 +113,20 @@ impl World {
         let line = format!("higuma_dns_queries_total{{result=\"{result}\"}} ");
         text.lines().find_map(|at| at.strip_prefix(&line)).map_or(0, |count| count.parse().unwrap())
     }
+}
+
+async fn send(stream: &mut TcpStream, message: &Message) {
+    let message = message.to_vec().unwrap();
+    let length = u16::try_from(message.len()).unwrap();
+    stream.write_all(&[&length.to_be_bytes()[..], &message].concat()).await.unwrap();
+}
+
+/// The next message; `None` if the connection ended instead.
+async fn received(stream: &mut TcpStream) -> Option<Message> {
+    let length = timeout(IDLE_TIMEOUT + PATIENCE, stream.read_u16()).await.unwrap().ok()?;
+    let mut message = vec![0; usize::from(length)];
+    timeout(PATIENCE, stream.read_exact(&mut message)).await.unwrap().unwrap();
+    Some(Message::from_vec(&message).unwrap())
 }
 
 fn query(id: u16, name: &str, record_type: RecordType) -> Message {
@@ -126,6 +167,9 @@ fn upstream_answer(query: &Message) -> Option<Message> {
         ("many.example.org.", _) => {
             answer.add_answers((1..=60).map(address));
         }
+        ("huge.example.org.", _) => {
+            answer.add_answers((1..=250).map(address));
+        }
         ("refused.example.org.", _) => answer.metadata.response_code = ResponseCode::Refused,
         ("silent.example.org.", _) => return None,
         _ => {
@@ -141,8 +185,21 @@ async fn upstream_serves(socket: UdpSocket) -> Result<(), ServeError> {
     loop {
         let (length, from) = socket.recv_from(&mut buffer).await.unwrap();
         let query = Message::from_vec(&buffer[..length]).unwrap();
-        if let Some(answer) = upstream_answer(&query) {
+        if let Some(mut answer) = upstream_answer(&query) {
+            if answer.answers.len() > 100 {
+                answer.answers.clear();
+                answer.metadata.truncation = true;
+            }
             socket.send_to(&answer.to_vec().unwrap(), from).await.unwrap();
+        }
+    }
+}
+
+async fn upstream_serves_tcp(listener: TcpListener) -> Result<(), ServeError> {
+    loop {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        while let Some(query) = received(&mut stream).await {
+            send(&mut stream, &upstream_answer(&query).unwrap()).await;
         }
     }
 }
@@ -295,21 +352,107 @@ async fn as_many_wait_for_others_as_may_and_no_more() {
     let upstream = socket().await;
     let forwarder = Forwarder::to(&[upstream.local_addr().unwrap()]).unwrap();
     let world = World::new(Some(forwarder)).await;
-    let mut buffer = [0; 4_096];
+    // All at once: the first ones are given up after four seconds.
     for id in 0..u16::try_from(MAX_FORWARDS).unwrap() {
         let asked = query(id, &format!("n{id}.example.org."), RecordType::A);
         world.client.send(&asked.to_vec().unwrap()).await.unwrap();
-        // The other name server has it once it waits; repeats of earlier ones may come between.
-        loop {
-            let received = timeout(PATIENCE, upstream.recv(&mut buffer)).await.unwrap().unwrap();
-            let query = Message::from_vec(&buffer[..received]).unwrap();
-            if query.queries[0].name() == asked.queries[0].name() {
-                break;
-            }
-        }
+    }
+    // The other name server has them once they wait; repeats of earlier ones may come between.
+    let (mut waiting, mut buffer) = (BTreeSet::new(), [0; 4_096]);
+    while waiting.len() < MAX_FORWARDS {
+        let received = timeout(PATIENCE, upstream.recv(&mut buffer)).await.unwrap().unwrap();
+        let query = Message::from_vec(&buffer[..received]).unwrap();
+        waiting.insert(query.queries[0].name().to_ascii());
     }
     let more = world.ask(&query(60_000, "more.example.org.", RecordType::A)).await;
     assert_eq!(more.metadata.response_code, ResponseCode::ServFail);
     assert_eq!(addresses(&world.ask(&query(60_001, "web.mesh.", RecordType::A)).await), [WEB]);
     assert_eq!(world.count("busy"), 1);
+}
+
+#[tokio::test]
+async fn tcp_answers_what_udp_does() {
+    let world = World::with_upstream().await;
+    for asked in [
+        query(1, "Web.MESH.", RecordType::A),
+        query(2, "web.mesh.", RecordType::AAAA),
+        query(3, "nobody.mesh.", RecordType::A),
+        query(4, "web.mesh.", RecordType::AXFR),
+        query(5, "one.example.org.", RecordType::A),
+        query(6, "one.example.org.", RecordType::AAAA),
+        with_edns(query(7, "web.mesh.", RecordType::A), 4_096, 0),
+        with_edns(query(8, "web.mesh.", RecordType::A), 1_232, 1),
+    ] {
+        let (udp, tcp) = (world.ask(&asked).await, world.ask_over_tcp(&asked).await);
+        assert_eq!((udp.metadata, udp.answers.len()), (tcp.metadata, tcp.answers.len()), "{asked}");
+        assert_eq!(addresses(&udp), addresses(&tcp));
+        assert_eq!((udp.queries, udp.edns), (tcp.queries, tcp.edns));
+    }
+}
+
+#[tokio::test]
+async fn what_is_cut_over_udp_is_whole_over_tcp() {
+    let world = World::with_upstream().await;
+    // The second one is cut by the other name server, too.
+    for (name, addresses_of_it) in [("many.example.org.", 60), ("huge.example.org.", 250)] {
+        for asked in
+            [query(1, name, RecordType::A), with_edns(query(2, name, RecordType::A), 600, 0)]
+        {
+            let cut = world.ask(&asked).await;
+            assert_eq!((addresses(&cut).len(), cut.metadata.truncation), (0, true), "{name}");
+            let whole = world.ask_over_tcp(&asked).await;
+            let got = (addresses(&whole).len(), whole.metadata.truncation);
+            assert_eq!(got, (addresses_of_it, false), "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_serves_many_queries_in_order() {
+    let world = World::new(None).await;
+    let mut stream = world.connect().await;
+    for id in 0..100 {
+        send(&mut stream, &query(id, "web.mesh.", RecordType::A)).await;
+    }
+    for id in 0..100 {
+        let answer = received(&mut stream).await.unwrap();
+        assert_eq!((answer.metadata.id, addresses(&answer)), (id, vec![WEB]));
+    }
+    assert_eq!(world.count("answered"), 100);
+}
+
+#[tokio::test]
+async fn what_is_no_query_ends_its_connection_alone() {
+    let mut world = World::new(None).await;
+    let mut response = query(1, "web.mesh.", RecordType::A);
+    response.metadata.message_type = MessageType::Response;
+    let (mut garbage, mut answering) = (world.connect().await, world.connect().await);
+    garbage.write_all(b"\0\x05hello").await.unwrap();
+    send(&mut answering, &response).await;
+    assert!(received(&mut garbage).await.is_none() && received(&mut answering).await.is_none());
+    let mut open = world.connect().await;
+    send(&mut open, &query(2, "web.mesh.", RecordType::A)).await;
+    assert_eq!(addresses(&received(&mut open).await.unwrap()), [WEB]);
+    world.stop.cancel();
+    let ended = timeout(PATIENCE, world.running.join_next()).await.unwrap();
+    assert!(ended.unwrap().unwrap().is_ok());
+    assert!(received(&mut open).await.is_none(), "a stop ends connections");
+}
+
+#[tokio::test]
+async fn connections_are_bounded_and_silent_ones_end() {
+    let world = World::new(None).await;
+    let mut silent = Vec::new();
+    for _ in 0..MAX_CONNECTIONS {
+        silent.push(world.connect().await);
+    }
+    // Half a query counts as silence.
+    silent[0].write_all(&[0]).await.unwrap();
+    let mut waiting = world.connect().await;
+    send(&mut waiting, &query(1, "web.mesh.", RecordType::A)).await;
+    let early = timeout(Duration::from_secs(1), received(&mut waiting)).await;
+    assert!(early.is_err(), "it waits for one of the others to end");
+    assert_eq!(addresses(&received(&mut waiting).await.unwrap()), [WEB]);
+    assert!(received(&mut silent[0]).await.is_none());
+    assert_eq!(addresses(&world.ask(&query(2, "web.mesh.", RecordType::A)).await), [WEB]);
 }
