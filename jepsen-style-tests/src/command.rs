@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use tokio_util::sync::CancellationToken;
 
-use crate::args::{Database, FolderArgs, RunArgs, Tested};
+use crate::args::{FolderArgs, RunArgs, Tested};
 use crate::conduct::{self, Run};
 use crate::output;
 use crate::run::Folder;
@@ -79,9 +79,6 @@ pub(crate) async fn run(args: RunArgs, stop: CancellationToken) -> Result<Ended,
 pub(crate) fn planned(args: RunArgs) -> Result<Run, Failure> {
     let workload = workload(&args.test)?;
     known_nemesis(&args.nemesis)?;
-    if args.database == Database::Compose {
-        return Err(Failure::Usage("the database `compose` is not here yet".to_owned()));
-    }
     let seed = match args.seed {
         Some(seed) => seed,
         None => random()? % 1_000_000,

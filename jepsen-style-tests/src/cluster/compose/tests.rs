@@ -24,6 +24,7 @@ fn plan() -> (Plan, tempfile::TempDir) {
         envoy: Some(envoy.unwrap_or_else(|| root.join(".tools/envoy-1.40.0/envoy"))),
         mutant: None,
         shape: Shape::Whole { west_ingresses: 2 },
+        clocks: false,
     };
     (plan, folder)
 }
