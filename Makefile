@@ -52,8 +52,10 @@ test: ## All that must be green before a change goes in (read-only)
 	@$(STEP) build cargo build $(SELECT)
 	@$(STEP) test scripts/run-tests
 	@$(STEP) doctest cargo test --workspace --doc --locked --quiet
-	@$(STEP) power-cut scripts/power-cut-if-possible
+	@$(STEP) power-cut scripts/if-possible power-cut scripts/power-cut --cuts 4 --seed 7 --writer "$(or $(CARGO_TARGET_DIR),target)/debug/examples/log_writer"
 	@$(STEP) demo scripts/demo
+	@$(STEP) clean-leave scripts/clean-leave
+	@$(STEP) names scripts/if-possible names scripts/names
 	@$(STEP) lab-smoke scripts/lab-smoke
 	@$(STEP) chaos scripts/chaos-if-possible smoke
 	@$(STEP) mutants scripts/chaos-if-possible mutants

@@ -316,14 +316,15 @@ class Load:
     # A request each 20 ms and thread: what a busy laptop does beside everything else.
     PAUSE_S = 0.02
 
-    def __init__(self, routes):
+    def __init__(self, routes, callers=2):
+        """`callers` of each route, every second one over a connection that stays open."""
         self.lock = threading.Lock()
         self.stopped = threading.Event()
         self.counts, self.instances, self.failures = {}, {}, []
         self.threads = [
             threading.Thread(target=self.run, args=(name, outbound, keep), daemon=True)
             for name, outbound in routes.items()
-            for keep in (True, False)
+            for keep in [True, False] * (callers // 2)
         ]
 
     def __enter__(self):

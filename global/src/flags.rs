@@ -193,11 +193,6 @@ mod tests {
 
     #[test]
     fn raft_may_have_an_address_of_its_own() {
-        #[derive(clap::Parser)]
-        struct Global {
-            #[command(flatten)]
-            run: RunArgs,
-        }
         let parse = |more: &[&str]| {
             let needed =
                 ["global", "--node-id=1", "--data-dir=d", "--members=1=a:1", "--bind=0.0.0.0"];

@@ -16,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::args::Database;
 use crate::cluster::Cluster;
-use crate::cluster::compose::Compose;
 use crate::cluster::processes::{Plan, Processes, Shape};
 use crate::history::Recorder;
 use crate::nemesis;
@@ -158,14 +157,8 @@ async fn up(
         clocks: nemesis::jumps_clocks(&run.nemesis),
     };
     output::note("the cluster comes up");
-    let up = async {
-        Ok::<Arc<dyn Cluster>, anyhow::Error>(match run.database {
-            Database::Processes => Arc::new(Processes::up(plan).await?),
-            Database::Compose => Arc::new(Compose::up(plan).await?),
-        })
-    };
     tokio::select! {
-        cluster = up => cluster.context("no cluster"),
+        cluster = Processes::up(plan) => Ok(Arc::new(cluster.context("no cluster")?)),
         () = stop.cancelled() => bail!("stopped while the cluster came up"),
     }
 }
@@ -194,6 +187,7 @@ async fn with_cluster(
     let phases = Phases { run, folder, context: &context, stop };
     let events = failures.note(phases.under_faults(&schedule).await);
     record.healed = Some(context.recorder.now());
+    failures.note(recovery::record_load(&context));
     let went_on = events.is_some();
     failures.0.extend(events.iter().flatten().filter_map(|event| event.failure.clone()));
     if !stop.is_cancelled() && went_on {

@@ -34,6 +34,10 @@ const FAILURES: u32 = 3;
 const JUDGED_MS: i32 = 500;
 const OUT_SECONDS: i64 = 5;
 const OUT_AT_MOST_SECONDS: i64 = 30;
+/// Retries in flight: as many as requests (Envoy's default). Its own default, 3, fails the fourth
+/// of the callers that meet an endpoint whose Envoy is not listening yet, or no longer. Each
+/// request is bounded by itself (`http::RETRIES`), and what is retried has reached nobody.
+const RETRIES_AT_ONCE: u32 = 1_024;
 /// Traffic goes to endpoints that are out only where none is left.
 const PANIC_PERCENT: f64 = 1.0;
 /// Bounds that keep the sum of weights, which Envoy wants in 32 bits, far from overflow.
@@ -88,6 +92,13 @@ pub(crate) fn eds_cluster(name: &str) -> pb::Cluster {
             ..Default::default()
         }),
         outlier_detection: Some(outliers()),
+        circuit_breakers: Some(pb::CircuitBreakers {
+            thresholds: vec![pb::circuit_breakers::Thresholds {
+                max_retries: number(RETRIES_AT_ONCE),
+                ..Default::default()
+            }],
+            ..Default::default()
+        }),
         common_lb_config: Some(pb::cluster::CommonLbConfig {
             healthy_panic_threshold: Some(Percent { value: PANIC_PERCENT }),
             ..Default::default()

@@ -22,7 +22,7 @@ use super::namespace::Namespace;
 use super::slow::Slow;
 use crate::nemesis::Fault;
 
-/// The queue of slow packets in each namespace.
+/// The first queue of slow packets in each namespace.
 const QUEUE: u16 = 7;
 
 /// The links of one node.
@@ -33,6 +33,10 @@ pub(crate) struct Links {
     /// Open connections that are dead, by the half-open fault that killed them.
     dead: Vec<(Fault, Vec<Connection>)>,
     slow: Option<Slow>,
+    /// The queue of the next slow packets. A process that is started meanwhile inherits the socket
+    /// (the library does not open it close-on-exec) and keeps its queue taken for as long as it
+    /// lives, so none is used twice.
+    queue: u16,
     /// There is a chain of the harness in the namespace.
     touched: bool,
 }
@@ -57,7 +61,7 @@ enum Wrong {
 impl Links {
     pub(crate) fn new(node: &str, namespace: Namespace) -> Self {
         let (dead, slow) = (Vec::new(), None);
-        Self { node: node.to_owned(), namespace, dead, slow, touched: false }
+        Self { node: node.to_owned(), namespace, dead, slow, queue: QUEUE, touched: false }
     }
 
     /// Brings the node's rules to what all `faults` together say. `addresses` are the nodes'.
@@ -78,14 +82,14 @@ impl Links {
         if !self.touched && wrong.is_empty() && connections.is_empty() {
             return Ok(());
         }
-        let rules = rules(&wrong, &connections, self.touched);
+        let rules = rules(&wrong, &connections, self.touched, self.queue);
         self.namespace
             .run(|| feed(&["iptables-restore", "--noflush", "--wait", "10"], &rules))?
             .with_context(|| format!("cannot change the links of {}", self.node))?;
         self.touched = true;
         // Nobody sends packets to the queue any more.
         if !wrong.iter().any(|(_, wrong)| matches!(wrong, Wrong::Late(..))) {
-            self.slow = None;
+            self.queue = self.queue.wrapping_add(u16::from(self.slow.take().is_some()));
         }
         Ok(())
     }
@@ -123,7 +127,7 @@ impl Links {
             Some(slow) => slow.set(delays),
             None if delays.is_empty() => {}
             None => {
-                let slow = Slow::start(&self.namespace, QUEUE, delays);
+                let slow = Slow::start(&self.namespace, self.queue, delays);
                 let named = || format!("cannot slow the links of {}", self.node);
                 self.slow = Some(slow.with_context(named)?);
             }
@@ -163,7 +167,7 @@ fn others<'a>(
 }
 
 /// What `iptables-restore` reads: both chains, as a whole.
-fn rules(wrong: &[(IpAddr, Wrong)], dead: &[Connection], hooked: bool) -> String {
+fn rules(wrong: &[(IpAddr, Wrong)], dead: &[Connection], hooked: bool, queue: u16) -> String {
     let (mut late, mut lost) = (String::new(), String::new());
     for Connection { here, there } in dead {
         let _ = writeln!(
@@ -187,7 +191,7 @@ fn rules(wrong: &[(IpAddr, Wrong)], dead: &[Connection], hooked: bool) -> String
             ),
             Wrong::Late(..) => writeln!(
                 late,
-                "-A chaos -s {address} -j NFQUEUE --queue-num {QUEUE} --queue-bypass"
+                "-A chaos -s {address} -j NFQUEUE --queue-num {queue} --queue-bypass"
             ),
         };
     }
@@ -255,12 +259,15 @@ mod tests {
         let wrong =
             [(at(1), Wrong::Dropped), (at(2), Wrong::Lost(5)), (at(3), Wrong::Late(100, 20))];
         assert_eq!(
-            rules(&wrong, &[], false),
+            rules(&wrong, &[], false, 7),
             "*mangle\n:chaos -\n-A INPUT -j chaos\n-A chaos -s 10.77.0.3 -j NFQUEUE --queue-num 7 \
              --queue-bypass\nCOMMIT\n*filter\n:chaos -\n-A INPUT -j chaos\n-A chaos -s 10.77.0.1 \
              -j DROP\n-A chaos -s 10.77.0.2 -m statistic --mode random --probability 0.05 -j \
              DROP\nCOMMIT\n"
         );
-        assert_eq!(rules(&[], &[], true), "*mangle\n:chaos -\nCOMMIT\n*filter\n:chaos -\nCOMMIT\n");
+        assert_eq!(
+            rules(&[], &[], true, 7),
+            "*mangle\n:chaos -\nCOMMIT\n*filter\n:chaos -\nCOMMIT\n"
+        );
     }
 }

@@ -68,7 +68,7 @@ const NEMESES: [Nemesis; 13] = {
         nemesis("partition", &[Partition, OneWay, HalfOpen], Everything, 2),
         nemesis("slow", &[Slow, Lossy], Everything, 2),
         nemesis("disk", &[DiskFull], ControlPlanes, 2),
-        nemesis("rollback", &[Rollback, Empty], AllGlobals, 1),
+        nemesis(ROLLBACK, &[Rollback, Empty], AllGlobals, 1),
         nemesis("clock", &[ClockJump], ControlPlanes, 2),
         nemesis("restart-all", &[Kill], AllGlobals, 1),
         nemesis("power-all", &[PowerCut], AllGlobals, 1),
@@ -103,6 +103,9 @@ const LONGEST_FAULT: u64 = 8000;
 const GAP: (u64, u64) = (300, 2500);
 /// After a roll-back operators act; so it comes once, when there is something to lose.
 const ROLLBACK_AFTER: u64 = 40;
+
+/// The one after which the globals have another history.
+pub(crate) const ROLLBACK: &str = "rollback";
 
 /// All nemeses, for a message or a help text.
 pub(crate) fn names() -> Vec<&'static str> {

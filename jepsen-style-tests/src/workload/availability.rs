@@ -11,6 +11,7 @@ use crate::history::{self, Micros, Operation, Outcome};
 use crate::nemesis::Fault;
 use crate::run::{FaultEvent, Folder};
 use crate::verdict::{Finding, Verdict};
+use crate::workload::recovery;
 
 /// Longer than this is a violation; the design's goal is 2 s (docs/failure-modes.md), and what
 /// was reached is a figure. Several faults may follow each other, with an election each, on a
@@ -39,7 +40,10 @@ pub(crate) fn verdict(folder: &Folder, sorts: &[Sort<'_>]) -> anyhow::Result<Ver
         figures.push((format!("longest without a {sort}"), longest.to_string()));
         if longest.length() > LIMIT {
             let why = format!("no {sort} for {longest} although a majority was there");
-            finding = Finding::Violated { why, operations: around(&ops, longest) };
+            finding = match recovery::overload(folder)? {
+                None => Finding::Violated { why, operations: around(&ops, longest) },
+                Some(load) => Finding::Undecided { why: format!("{why}, but with {load}") },
+            };
         }
         for cause in gaps.iter().map(|gap| &gap.cause).collect::<BTreeSet<_>>() {
             let of_cause = gaps.iter().filter(|gap| gap.cause == *cause);

@@ -3,6 +3,8 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
@@ -22,7 +24,8 @@ fn plan(id: &str, shape: Shape) -> (Plan, tempfile::TempDir) {
         // Tests of other worktrees run beside this one.
         id: format!("{id}{}", std::process::id()),
         folder: folder.path().to_owned(),
-        binary: std::env::var_os("HIGUMA").map_or_else(|| target.join("higuma"), PathBuf::from),
+        binary: std::env::var_os("HIGUMA_BINARY")
+            .map_or_else(|| target.join("higuma"), PathBuf::from),
         envoy: Some(envoy.unwrap_or_else(|| root.join(".tools/envoy-1.40.0/envoy"))),
         mutant: None,
         shape,
@@ -185,8 +188,15 @@ async fn links_break_in_each_way_and_heal_one_by_one() {
     assert_eq!(link(&cluster, two, one).await, None, "everything is lost still");
     cluster.heal(&lossy).await.unwrap();
     assert!(link(&cluster, two, one).await.unwrap() >= Duration::from_millis(200));
+    // A process that starts meanwhile must not hold anything of it.
+    let kill = Fault::Kill { nodes: named(&[one]) };
+    cluster.install(&kill).await.unwrap();
+    cluster.heal(&kill).await.unwrap();
     cluster.heal(&slow).await.unwrap();
     assert!(link(&cluster, one, two).await.unwrap() < Duration::from_millis(200));
+    cluster.install(&slow).await.unwrap();
+    assert!(link(&cluster, two, one).await.unwrap() >= Duration::from_millis(200));
+    cluster.heal(&slow).await.unwrap();
 
     // Which of the two ways it is: only what goes to the second node is dropped there.
     let one_way = Fault::OneWay { from: left, to: right };
@@ -277,4 +287,40 @@ async fn meshes(cluster: &Processes) -> Vec<String> {
     let body: serde_json::Value = serde_json::from_str(&body).unwrap();
     let items = body["items"].as_array().unwrap().clone();
     items.iter().map(|item| item["name"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_jumps_and_comes_back() {
+    let (mut plan, _folder) = plan("c", Shape::Globals);
+    let jump = Fault::ClockJump { node: "global-1".to_owned(), seconds: 3600 };
+    plan.clocks = true;
+    let cluster = Processes::up(plan.clone()).await.unwrap();
+    assert!(cluster.supports(&jump));
+    cluster.install(&jump).await.unwrap();
+    assert!((3590..=3610).contains(&ahead(&cluster).await), "{}", ahead(&cluster).await);
+    // A restart does not mend it. (The server's `Date` never goes back without one.)
+    let kill = Fault::Kill { nodes: named(&["global-1"]) };
+    for is_ahead in [true, false] {
+        cluster.install(&kill).await.unwrap();
+        cluster.heal(&kill).await.unwrap();
+        ready(&cluster, "global-1").await;
+        assert_eq!(ahead(&cluster).await > 3000, is_ahead);
+        cluster.heal(&jump).await.unwrap();
+    }
+    assert_eq!(dead(&cluster).await, []);
+    cluster.down().await.unwrap();
+    nothing_left(&plan);
+}
+
+/// By how many seconds the first global's clock is ahead, as its answers say.
+async fn ahead(cluster: &Processes) -> i64 {
+    let mut stream = cluster.connect("global-1", local(DIAGNOSTICS)).await.unwrap();
+    let request = "GET /ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let date = answer.lines().find_map(|line| line.strip_prefix("date: ")).unwrap();
+    let date = date.replace("GMT", "+0000");
+    let date = OffsetDateTime::parse(&date, &Rfc2822).unwrap();
+    (date - OffsetDateTime::now_utc()).whole_seconds()
 }

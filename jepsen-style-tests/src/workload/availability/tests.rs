@@ -94,3 +94,25 @@ fn who_is_in_a_majority() {
     let slow = Fault::Lossy { left: names(&GLOBALS), right: names(&GLOBALS), percent: 10 };
     assert_eq!(healthy(&[slow]), None);
 }
+
+/// A run in which nothing was written for 15 s, on a machine with this load.
+fn judged(load: f64) -> Finding {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = Folder::create(&parent.path().join("run")).unwrap();
+    folder.write_faults(&[]).unwrap();
+    let silent = GLOBALS.map(|node| (node, 3_000_000, 18_000_000));
+    let mut ops = serving(&silent);
+    let mut looked = op("all", 20_000_000, true);
+    looked.class = "load".to_owned();
+    looked.outcome = Outcome::Done { answer: serde_json::json!({"load": load, "cores": 2}) };
+    ops.push(looked);
+    let lines = ops.iter().map(|op| serde_json::to_string(op).unwrap() + "\n");
+    std::fs::write(folder.history(), lines.collect::<String>()).unwrap();
+    verdict(&folder, &[("write", &["write"])]).unwrap().finding
+}
+
+#[test]
+fn a_long_silence_is_a_violation_but_on_an_overloaded_machine() {
+    assert!(matches!(judged(5.0), Finding::Violated { .. }), "{:?}", judged(5.0));
+    assert!(matches!(judged(23.0), Finding::Undecided { .. }), "{:?}", judged(23.0));
+}

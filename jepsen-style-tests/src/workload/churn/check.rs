@@ -12,8 +12,9 @@ use crate::workload::requests::path::{Excuses, Topology};
 use crate::workload::requests::{self, RequestOp, WORKLOADS};
 
 /// Within this, a proxy that joined is asked by those that call its service, and what its own
-/// application calls answers.
-pub(super) const SERVED: Micros = 10_000_000;
+/// application calls answers. Seconds, of which Envoy's start takes most, on a machine that does
+/// much else.
+pub(super) const SERVED: Micros = 15_000_000;
 
 /// Within this, the Dataplane of a proxy that left is gone.
 pub(super) const GONE: Micros = 5_000_000;

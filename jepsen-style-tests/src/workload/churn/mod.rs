@@ -23,8 +23,8 @@ use crate::verdict::Verdict;
 const APART: (u64, u64) = (200, 320);
 /// Milliseconds between two looks at the Dataplanes of a control plane.
 const LOOK: u64 = 400;
-/// Milliseconds for which a proxy stays: longer than what it has to get its first request.
-const STAYS: (u64, u64) = (check::SERVED / 1000 + 500, check::SERVED / 1000 + 4000);
+/// Milliseconds for which a proxy stays: at times longer than what it has to be asked.
+const STAYS: (u64, u64) = (6000, check::SERVED / 1000 + 3000);
 /// Milliseconds until it joins again: longer than what its Dataplane has to go.
 const AWAY: (u64, u64) = (500, check::GONE / 1000 + 3000);
 /// At the end every lane makes so many requests more.

@@ -19,7 +19,7 @@ const SEARCH_LIMIT: Duration = Duration::from_secs(90);
 const SHRINK_LIMIT: Duration = Duration::from_secs(20);
 
 /// Fewer reads and writes that were done say nothing.
-const ENOUGH: usize = 100;
+const ENOUGH: usize = 20;
 
 const CLASSES: [&str; 5] = ["read", "stale read", "read since", "write", "swap"];
 

@@ -10,7 +10,7 @@ use crate::verdict::{Finding, Verdict};
 use crate::workload::availability;
 
 /// Fewer additions say nothing.
-const ENOUGH: usize = 100;
+const ENOUGH: usize = 20;
 
 pub(super) fn check(folder: &Path) -> anyhow::Result<Vec<Verdict>> {
     let folder = Folder::open(folder);

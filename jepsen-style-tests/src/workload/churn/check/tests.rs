@@ -75,7 +75,7 @@ fn who_joins_is_asked_and_who_leaves_is_gone() {
 
 #[test]
 fn a_joined_proxy_that_is_not_asked_in_time_is_a_violation() {
-    let late = vec![answered_by(1, "billing-2", 15), answered_by(2, "billing-2", 62)];
+    let late = vec![answered_by(1, "billing-2", 18), answered_by(2, "billing-2", 62)];
     assert!(violates(&judged(late.clone(), vec![], &[]), &[100]));
     // With the globals down all the same; with its own control plane down it is excused.
     let globals = [kill(&["global-1", "global-2", "global-3"], 0, 15)];
