@@ -256,7 +256,8 @@ async fn list(client: &mut Client) -> Result<BTreeSet<String>, String> {
     }
     let items = answer.body["items"].as_array().ok_or("a list without items")?;
     let names = items.iter().map(|item| {
-        let shown = item["labels"]["kuma.io/display-name"].as_str().or_else(|| item["name"].as_str());
+        let shown =
+            item["labels"]["kuma.io/display-name"].as_str().or_else(|| item["name"].as_str());
         shown.map(str::to_owned).ok_or_else(|| "a Dataplane without a name".to_owned())
     });
     names.collect()

@@ -251,7 +251,8 @@ pub(crate) async fn progress(client: &mut Client) -> Result<Vec<(String, ZonePro
     }
     let zones = answer.body["zones"].as_object().ok_or("no zones in the answer")?;
     let each = zones.iter().map(|(zone, said)| {
-        let number = |field: &str| said[field].as_u64().ok_or_else(|| format!("{field} is no number"));
+        let number =
+            |field: &str| said[field].as_u64().ok_or_else(|| format!("{field} is no number"));
         let proxies = usize::try_from(number("proxies")?).map_err(|e| e.to_string())?;
         Ok((zone.clone(), ZoneProgress { version: number("version")?, proxies }))
     });

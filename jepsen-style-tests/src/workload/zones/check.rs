@@ -80,7 +80,7 @@ fn views(ops: &[Op]) -> Verdict {
             found = found.or_else(|| phantom(&tried, seen, op, key));
             seen.keys.insert(key, (None, op.id));
         }
-        wrong = wrong.or(found.map(|(why, operations)| (format!("{zone}: {why}"), operations)));
+        wrong = wrong.or_else(|| found.map(|(why, ids)| (format!("{zone}: {why}"), ids)));
     }
     let written =
         ops.iter().filter(|op| matches!(op.outcome.answer(), Some(Answer::Written { .. })));

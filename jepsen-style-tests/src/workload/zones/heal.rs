@@ -132,7 +132,8 @@ async fn compare(
 }
 
 fn values_that_differ(there: &Values, here: &Values) -> Vec<String> {
-    let shown = |value: Option<&u64>| value.map_or_else(|| "nothing".to_owned(), ToString::to_string);
+    let shown =
+        |value: Option<&u64>| value.map_or_else(|| "nothing".to_owned(), ToString::to_string);
     let keys: BTreeSet<&String> = there.keys().chain(here.keys()).collect();
     let differ = keys.into_iter().filter(|key| there.get(*key) != here.get(*key));
     let say = |key: &String| -> String {
