@@ -38,6 +38,11 @@ pub(crate) enum Command {
     Delete(DeleteArgs),
     /// Show how the system is doing
     Inspect(InspectArgs),
+    /// What the operator of a zone decides
+    Zone {
+        #[command(subcommand)]
+        command: ZoneCommand,
+    },
     /// Show the versions of this program and of the servers
     Version(VersionArgs),
     /// Name sets of servers, to choose from with --context
@@ -64,8 +69,46 @@ pub(crate) enum Command {
     },
     /// A whole system on this machine, to try things with
     Lab(lab::LabArgs),
+    /// Write a script that completes commands in a shell
+    Completion(CompletionArgs),
     /// A small HTTP service that calls others, for the lab
     DemoApp(demo_app::DemoAppArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ZoneCommand {
+    /// Let a zone follow the global that it refuses
+    Adopt(AdoptArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  higuma zone adopt east --server 127.0.0.1:5681
+  higuma zone adopt east --server 127.0.0.1:5681 --dry-run -o json
+  higuma zone adopt east --server 127.0.0.1:5681 --yes      in scripts
+
+A zone fences, and keeps what it has, when its global is of another cluster, was rolled back, has \
+another history, or would remove most of what the zone has. This asks the zone's control plane to \
+compare itself with that global, prints what would change, and then lets the zone follow it from \
+exactly what was printed; a global that is another one by then is refused. What other zones own is \
+kept until they say otherwise themselves: adopt in each of them.
+
+It is the zone that decides, so --server is its own REST, which listens on loopback in this \
+version: run this on the zone's host.")]
+pub(crate) struct AdoptArgs {
+    /// The zone's name
+    pub(crate) name: String,
+    /// Adopt without asking
+    #[arg(short, long, conflicts_with = "dry_run")]
+    pub(crate) yes: bool,
+    /// Only print what would change
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    pub(crate) output: Format,
+    #[command(flatten)]
+    pub(crate) connection: Connection,
 }
 
 #[derive(Debug, Subcommand)]
@@ -272,6 +315,18 @@ pub(crate) enum ConfigCommand {
     View,
 }
 
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  bash:  higuma completion bash > ~/.local/share/bash-completion/completions/higuma
+  zsh:   higuma completion zsh > \"${fpath[1]}/_higuma\"      then start a new shell
+  fish:  higuma completion fish > ~/.config/fish/completions/higuma.fish
+  once:  source <(higuma completion bash)")]
+pub(crate) struct CompletionArgs {
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
 /// `250ms`, `10s`, `2m`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || "use a time such as 500ms, 10s or 1m".to_owned();
@@ -300,7 +355,7 @@ mod tests {
         let command = Arguments::command();
         command.clone().debug_assert();
         for verb in command.get_subcommands() {
-            let group = matches!(verb.get_name(), "global" | "remote" | "dp" | "ingress");
+            let group = matches!(verb.get_name(), "global" | "remote" | "dp" | "ingress" | "zone");
             let examples = verb.get_after_help().is_some_and(|t| t.to_string().contains("Example"));
             assert!(group || examples, "`higuma {} --help` has no examples", verb.get_name());
         }

@@ -5,6 +5,7 @@
 
 mod args;
 mod client;
+mod config_file;
 mod demo_app;
 mod failure;
 mod kind_argument;
@@ -16,13 +17,21 @@ mod verbs;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, FromArgMatches as _};
 
 use crate::args::{Arguments, Command, DpCommand};
 use crate::failure::{Exit, Failure};
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let mut command = config_file::with_flag(Arguments::command());
+    let words = std::env::args_os().collect();
+    let parsed = config_file::matches(command.clone(), words).and_then(|matches| {
+        Arguments::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    });
+    let arguments = match parsed {
+        Ok(arguments) => arguments,
+        Err(error) => error.exit(),
+    };
     match start(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

@@ -1,6 +1,6 @@
 //! Dispatch: which crate does what the command line says.
 
-use crate::args::{Command, DpCommand, GlobalCommand, IngressCommand, RemoteCommand};
+use crate::args::{Command, DpCommand, GlobalCommand, IngressCommand, RemoteCommand, ZoneCommand};
 use crate::failure::Failure;
 use crate::{demo_app, lab, verbs};
 
@@ -10,6 +10,8 @@ pub(crate) async fn run(command: Command) -> Result<(), Failure> {
         Command::Get(args) => verbs::get(&args).await,
         Command::Delete(args) => verbs::delete(&args).await,
         Command::Inspect(args) => verbs::inspect(&args).await,
+        Command::Zone { command: ZoneCommand::Adopt(args) } => verbs::adopt(&args).await,
+        Command::Completion(args) => verbs::completion(&args),
         Command::Version(args) => verbs::version(&args).await,
         Command::Config(args) => verbs::config(&args),
         Command::Lab(args) => lab::lab(&args).await,

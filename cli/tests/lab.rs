@@ -1,5 +1,8 @@
 //! A lab of real processes: up, writes, a killed leader, a node that comes back, down.
 
+#[path = "lab/adopt.rs"]
+mod adopt;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};

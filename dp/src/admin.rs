@@ -13,8 +13,10 @@ use crate::call::{self, reason};
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// `/ready` answers a word, `/stats` two numbers.
 const MAX_ANSWER_BYTES: usize = 64 << 10;
-const LISTENER_STATS: &str =
-    "/stats?format=json&filter=^listener_manager\\.(lds\\.update_success|workers_started)$";
+const LISTENER_STATS: &str = "/stats?format=json&filter=^listener_manager\\.(lds\\.update_(success|rejected)|workers_started)$";
+
+const REFUSED: &str = "it refuses listeners, for example because another process has a port of the \
+                       Dataplane: its log and `higuma inspect dataplanes` name it";
 
 /// Envoy's admin interface.
 #[derive(Clone, Debug)]
@@ -105,6 +107,9 @@ impl Stats {
             return Err("its workers have not started".to_owned());
         }
         if from_control_plane && value("listener_manager.lds.update_success") == 0 {
+            if value("listener_manager.lds.update_rejected") > 0 {
+                return Err(REFUSED.to_owned());
+            }
             return Err("it has no listeners from the control plane yet".to_owned());
         }
         Ok(())
@@ -127,5 +132,10 @@ mod tests {
         assert_eq!(started.listeners(true), Err(reason.to_owned()));
         let lds = r#"{"name":"listener_manager.lds.update_success","value":1}"#;
         assert_eq!(stats(&format!(r#"{{"stats":[{workers},{lds}]}}"#)).listeners(true), Ok(()));
+        let refused = r#"{"name":"listener_manager.lds.update_rejected","value":2}"#;
+        let given = stats(&format!(r#"{{"stats":[{workers},{refused}]}}"#)).listeners(true);
+        assert_eq!(given, Err(REFUSED.to_owned()));
+        let later = stats(&format!(r#"{{"stats":[{workers},{lds},{refused}]}}"#)).listeners(true);
+        assert_eq!(later, Ok(()), "an earlier configuration is in force");
     }
 }

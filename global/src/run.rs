@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use higuma_model::Place;
 use higuma_rest::{Api, BuiltinAuthority, router};
+use higuma_serve::axum::Router;
 use higuma_serve::{
     ClientAuth, HttpServer, Metrics, Readiness, Tasks, diagnostics, listen, mutant,
 };
@@ -69,7 +70,10 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
         progress: Arc::new(endpoint.reports),
         version: env!("CARGO_PKG_VERSION"),
     };
-    tasks.spawn("REST", HttpServer::new(rest, router(Arc::new(api))).run(tasks.token()));
+    tasks.spawn(
+        "REST",
+        HttpServer::new(rest, router(Arc::new(api), Router::new())).run(tasks.token()),
+    );
     tasks.spawn("store", keep(store, tasks.token()));
     tasks.run_until_signal(DRAIN).await
 }

@@ -49,8 +49,9 @@ pub(crate) struct Endpoint {
 
 impl Endpoint {
     pub(crate) fn new(store: Store) -> Self {
-        let reports = Reports::new(store.clone());
-        Self { streams: Streams::new(store.node()), store, reports }
+        let streams = Streams::new(store.node());
+        let reports = Reports::new(store.clone(), streams.clone());
+        Self { store, streams, reports }
     }
 
     async fn known(&self) -> Result<Arc<Snapshot>, String> {

@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Mutants(MutantArgs),
     /// Judge the folder of a run again
     Check(FolderArgs),
+    /// Write the report of a run's folder again
+    Report(FolderArgs),
     /// List the tests, a line each
     Tests,
     /// List the nemeses, a line each

@@ -13,7 +13,7 @@ use crate::output;
 use crate::run::Folder;
 use crate::verdict::{Ended, Verdict};
 use crate::workload::{self, Workload};
-use crate::{judge, nemesis};
+use crate::{judge, nemesis, report};
 
 /// A wrong command line.
 pub(crate) const USAGE: u8 = 2;
@@ -79,6 +79,13 @@ pub(crate) async fn run(args: RunArgs, stop: CancellationToken) -> Result<Ended,
 pub(crate) fn planned(args: RunArgs) -> Result<Run, Failure> {
     let workload = workload(&args.test)?;
     known_nemesis(&args.nemesis)?;
+    if args.nemesis == nemesis::ROLLBACK && !workload.needs_zones() {
+        return Err(Failure::Usage(format!(
+            "{} loses acknowledged writes by design, so that test {} says nothing under it; what it \
+             must not do is seen in zones",
+            args.nemesis, args.test
+        )));
+    }
     if args.database == Database::Compose {
         return Err(Failure::Usage("the database `compose` is not here yet".to_owned()));
     }
@@ -103,11 +110,12 @@ pub(crate) fn planned(args: RunArgs) -> Result<Run, Failure> {
     })
 }
 
-/// Says what a run found and where its report is.
+/// Writes a run's report, and says what it found and where that is.
 fn told(folder: &Folder, ended: Ended) -> anyhow::Result<()> {
+    report::render(folder.path())?;
     let record = folder.record()?;
     output::verdicts(&folder.verdicts()?, &record.harness_failures, ended);
-    output::print(format!("folder: {}", folder.path().display()));
+    output::print(format!("report: {}", folder.report().display()));
     output::print(format!("again:  {}", record.replay));
     Ok(())
 }
@@ -122,6 +130,14 @@ pub(crate) fn check(args: &FolderArgs) -> Result<Ended, Failure> {
     let ended = Ended::of(&verdicts, record.harness_failures.len());
     told(&folder, ended)?;
     Ok(ended)
+}
+
+/// Writes the report of a folder again, from the verdicts that are in it.
+pub(crate) fn report(args: &FolderArgs) -> Result<(), Failure> {
+    let folder = existing(&args.folder)?;
+    report::render(folder.path())?;
+    output::print(folder.report().display().to_string());
+    Ok(())
 }
 
 fn existing(path: &Path) -> Result<Folder, Failure> {

@@ -13,6 +13,7 @@ mod mutants;
 mod nemesis;
 mod output;
 mod registry;
+mod report;
 mod run;
 #[cfg(test)]
 mod testing;
@@ -63,6 +64,7 @@ async fn with_signals(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Run(args) => command::run(args, stop).await.map(Ended::exit_code),
         Command::Mutants(args) => mutants::mutants(args, stop).await,
+        Command::Report(args) => command::report(&args).map(|()| ExitCode::SUCCESS),
         Command::Check(args) => command::check(&args).map(Ended::exit_code),
         Command::Tests => {
             for workload in workload::all() {

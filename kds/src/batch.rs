@@ -34,6 +34,9 @@ pub struct Batch {
     /// stream's own position may be above it by marks. A store that stands above writes the batch
     /// all the same (it holds last values), one below has lost something and must not.
     pub from: Option<u64>,
+    /// The position that an operator gave up for this: the batch is written in its place, whatever
+    /// history it is of, and only there. Absent from all that comes by itself.
+    pub replaces: Option<Position>,
     /// `modified_at` is 0 until it is written here; a Kuma peer's have no `version` either.
     pub upserts: Vec<Resource>,
     /// Explicit: absence from a list is already turned into removals, and never for a kind of

@@ -4,6 +4,7 @@
 //! nothing up. Whatever ends one stream ends the connection; the next address is tried after a
 //! bounded, jittered pause, and both streams resume.
 
+mod adopt;
 mod dial;
 mod down;
 mod report;
@@ -13,19 +14,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use higuma_model::{ClusterId, Snapshot};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::codec::CompressionEncoding;
 use tonic::transport::{Channel, ClientTlsConfig};
 
-use crate::batch::Position;
 use crate::inbox::{Inbox, ZoneReport};
 use crate::proto::kuma::mesh::v1alpha1::kds_sync_service_client::KdsSyncServiceClient;
 use crate::server::MAX_MESSAGE_BYTES;
+use crate::{Fence, Mutant};
+pub use adopt::{AdoptError, Adoption, LookError};
+use adopt::{Looker, Order};
 pub use dial::BadAddress;
 use dial::{Backoff, Dialer};
 
-/// How long a fenced zone waits before it asks again: what fenced it needs an operator.
+/// How long a fenced zone stays with a node before it asks another: what fenced it needs an
+/// operator, and the node shows it meanwhile.
 const FENCED_PAUSE: Duration = Duration::from_secs(30);
 
 /// A node that has not brought this zone up to date in this time lags, or has lost its cluster:
@@ -46,6 +50,8 @@ pub struct Client {
     pub inbox: Arc<dyn Inbox>,
     /// What to report about progress; sent on change and at the interval that the global asks.
     pub reports: watch::Receiver<ZoneReport>,
+    /// None, but in a process that is broken on purpose.
+    pub mutant: Option<Mutant>,
     pub stop: CancellationToken,
 }
 
@@ -68,7 +74,10 @@ enum Ended {
     #[error("{0}")]
     Broken(String),
     #[error("{0}")]
-    Fenced(String),
+    Fenced(Fence),
+    /// The global follows another history of this zone.
+    #[error("{0}")]
+    Refused(String),
 }
 
 impl From<tonic::Status> for Ended {
@@ -80,78 +89,149 @@ impl From<tonic::Status> for Ended {
 /// Starts nothing by itself: the caller polls the future until it ends, which is after `stop`.
 pub fn client(
     config: Client,
-) -> Result<(watch::Receiver<ClientState>, impl Future<Output = ()> + Send + use<>), BadAddress> {
+) -> Result<(Adoption, impl Future<Output = ()> + Send + use<>), BadAddress> {
     let dialer = Dialer::new(&config.globals, config.tls.as_ref())?;
     let (state, states) = watch::channel(ClientState::Connecting { last_error: None });
-    let session = Session {
-        zone: config.zone,
+    let looker = Looker {
+        zone: config.zone.clone(),
         pinned: config.pinned,
-        snapshots: config.snapshots,
+        snapshots: config.snapshots.clone(),
+    };
+    let (adoption, orders) = Adoption::new(looker.clone(), states, dialer.clone());
+    let session = Session {
+        looker,
         inbox: config.inbox,
         reports: config.reports,
+        mutant: config.mutant,
         state,
         position: None,
+        order: None,
     };
     let stop = config.stop;
     let running = async move {
-        stop.run_until_cancelled(session.run(dialer)).await;
+        stop.run_until_cancelled(session.run(dialer, orders)).await;
     };
-    Ok((states, running))
+    Ok((adoption, running))
 }
 
 /// What lives longer than one connection.
 struct Session {
-    zone: Arc<str>,
-    pinned: Option<ClusterId>,
-    snapshots: watch::Receiver<Arc<Snapshot>>,
+    looker: Looker,
     inbox: Arc<dyn Inbox>,
     reports: watch::Receiver<ZoneReport>,
+    mutant: Option<Mutant>,
     state: watch::Sender<ClientState>,
-    /// The last batch or mark; at least what the store says.
-    position: Option<Position>,
+    /// The last batch or mark.
+    position: Option<down::Marked>,
+    /// What an operator wants to be followed.
+    order: Option<Order>,
 }
 
 impl Session {
-    async fn run(mut self, mut dialer: Dialer) {
+    async fn run(mut self, mut dialer: Dialer, mut orders: mpsc::Receiver<Order>) {
         let mut backoff = Backoff::default();
         loop {
             let address = dialer.next();
-            let Err(ended) = self.follow(&dialer).await;
+            let ended = tokio::select! {
+                Some(order) = orders.recv() => {
+                    self.order = Some(order);
+                    continue;
+                }
+                Err(ended) = self.follow(&dialer) => ended,
+            };
             if matches!(*self.state.borrow(), ClientState::Synced { .. }) {
                 backoff = Backoff::default();
             }
-            let pause = match &ended {
-                Ended::Fenced(reason) => {
-                    tracing::error!(%address, %reason, "this zone does not follow that global");
-                    self.state.send_replace(ClientState::Fenced { reason: reason.clone() });
-                    FENCED_PAUSE
-                }
-                Ended::Broken(why) => {
-                    tracing::warn!(%address, %why, "connection to the global ended");
-                    let last_error = Some(format!("{address}: {why}"));
-                    self.state.send_replace(ClientState::Connecting { last_error });
-                    backoff.next()
-                }
-            };
-            tokio::time::sleep(pause).await;
+            let Some(ended) = self.ordered(ended, dialer.len()) else { continue };
+            if self.obeys(&ended, &mut dialer).await {
+                continue;
+            }
+            let pause = self.ended(&address, &ended, &mut backoff);
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                Some(order) = orders.recv() => self.order = Some(order),
+            }
         }
+    }
+
+    /// Says what ended a connection; how long to wait before the next.
+    fn ended(&self, address: &str, ended: &Ended, backoff: &mut Backoff) -> Duration {
+        match ended {
+            Ended::Fenced(reason) => {
+                tracing::error!(%address, %reason, "this zone does not follow that global");
+                backoff.next()
+            }
+            Ended::Refused(reason) => {
+                tracing::error!(%address, %reason, "this zone does not follow that global");
+                self.state.send_replace(ClientState::Fenced { reason: reason.clone() });
+                FENCED_PAUSE
+            }
+            Ended::Broken(why) => {
+                tracing::warn!(%address, %why, "connection to the global ended");
+                let last_error = Some(format!("{address}: {why}"));
+                self.state.send_if_modified(|state| {
+                    // Fenced until a global is accepted: that none is reached heals nothing.
+                    let fenced = matches!(state, ClientState::Fenced { .. });
+                    if !fenced {
+                        *state = ClientState::Connecting { last_error };
+                    }
+                    !fenced
+                });
+                backoff.next()
+            }
+        }
+    }
+
+    /// What a connection's end means to an operator's order: it is tried at every node, and given
+    /// up where the global does not have it in its history. None: try the next at once.
+    fn ordered(&mut self, ended: Ended, nodes: usize) -> Option<Ended> {
+        let Some(mut order) = self.order.take() else { return Some(ended) };
+        order.tries += 1;
+        match &ended {
+            Ended::Fenced(fence) => order.refuse(AdoptError::Another(fence.to_string())),
+            Ended::Refused(why) | Ended::Broken(why) if order.tries >= nodes => {
+                order.refuse(AdoptError::Unreachable(why.clone()));
+            }
+            Ended::Refused(_) | Ended::Broken(_) => {
+                self.order = Some(order);
+                return None;
+            }
+        }
+        Some(ended)
+    }
+
+    /// The defect of a mutant: it leaves a fence without an operator.
+    async fn obeys(&mut self, ended: &Ended, dialer: &mut Dialer) -> bool {
+        let Ended::Fenced(fence) = ended else { return false };
+        if !self.mutant.is_some_and(|mutant| mutant.leaves(fence)) {
+            return false;
+        }
+        match self.looker.look(dialer, false).await {
+            Ok(offer) => self.order = Some(Order::new(Arc::new(offer)).0),
+            Err(why) => tracing::warn!(%why, "the global does not say what it has"),
+        }
+        self.order.is_some()
     }
 
     /// Both streams and the reports, until the first of them ends.
     async fn follow(&mut self, dialer: &Dialer) -> Result<std::convert::Infallible, Ended> {
         let channel: Channel = dialer.connect().await?;
-        let stalled = stalled(self.state.subscribe());
+        let settled = CancellationToken::new();
         let (accepted, mut acceptance) = watch::channel(false);
+        let Looker { zone, pinned, snapshots } = &self.looker;
         let down = down::run(
             down::Zone {
-                zone: &self.zone,
-                pinned: self.pinned,
-                snapshots: self.snapshots.clone(),
+                zone,
+                pinned: *pinned,
+                snapshots: snapshots.clone(),
                 inbox: &*self.inbox,
                 state: &self.state,
                 accepted,
+                settled: &settled,
+                mutant: self.mutant,
             },
             &mut self.position,
+            &mut self.order,
             channel.clone(),
         );
         let up = async {
@@ -159,22 +239,21 @@ impl Session {
             if !waited {
                 return Err(Ended::Broken("the stream from the global is gone".to_owned()));
             }
-            up::run(&self.zone, self.snapshots.clone(), &*self.inbox, channel.clone()).await
+            up::run(zone, snapshots.clone(), &*self.inbox, channel.clone()).await
         };
-        let reports = report::run(&self.zone, self.reports.clone(), channel.clone());
+        let reports = report::run(zone, self.reports.clone(), channel.clone());
         tokio::select! {
             ended = down => ended,
             ended = up => ended,
-            ended = stalled => Err(ended),
+            ended = stalled(&settled) => Err(ended),
             never = reports => Ok(never),
         }
     }
 }
 
 /// Ends where this connection does not bring the zone up to date in time.
-async fn stalled(mut states: watch::Receiver<ClientState>) -> Ended {
-    let synced = states.wait_for(|state| matches!(state, ClientState::Synced { .. }));
-    if tokio::time::timeout(SYNC_PATIENCE, synced).await.is_ok() {
+async fn stalled(settled: &CancellationToken) -> Ended {
+    if tokio::time::timeout(SYNC_PATIENCE, settled.cancelled()).await.is_ok() {
         return futures::future::pending().await;
     }
     let seconds = SYNC_PATIENCE.as_secs();

@@ -11,11 +11,13 @@
 //!                  ◄── ACK, NACK ══════════◄
 //! ```
 
+mod adoption;
 pub mod batch;
 mod client;
 mod hello;
 pub mod inbox;
 mod messages;
+mod mutant;
 pub mod plain;
 mod receiver;
 mod sender;
@@ -30,8 +32,10 @@ mod loopback;
 #[cfg(test)]
 mod testing;
 
-pub use client::{BadAddress, Client, ClientState, client};
+pub use adoption::{Named, Offer};
+pub use client::{AdoptError, Adoption, BadAddress, Client, ClientState, LookError, client};
 pub use hello::Hello;
+pub use mutant::Mutant;
 pub use receiver::{Action, Fence, ReceiveError, Receiver};
 pub use sender::{SendError, Sender, Standing};
 pub use server::{KEEPALIVE, KEEPALIVE_TIMEOUT, MAX_MESSAGE_BYTES, server, tuned};

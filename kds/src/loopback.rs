@@ -1,5 +1,7 @@
 //! Both ends over real connections on loopback.
 
+mod adoption;
+mod garbage;
 mod store;
 
 use std::collections::HashMap;
@@ -79,13 +81,14 @@ async fn zones_verify_the_global_by_its_ca() {
     for (ca, trusted) in [(cert, true), (other.cert.pem(), false)] {
         let (west, _) = Store::new(zone().now());
         let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca));
-        let (mut states, running) = client(Client {
+        let (adoption, running) = client(Client {
             globals: vec![format!("grpcs://localhost:{port}")],
             tls: Some(tls),
             ..client_of(&west, &[], no_reports())
         })
         .unwrap();
         tasks.spawn(running);
+        let mut states = adoption.states();
         until_state(&mut states, |state| match state {
             ClientState::Synced { .. } => trusted,
             ClientState::Connecting { last_error: Some(error) } => {
@@ -103,9 +106,9 @@ fn follow(
     nodes: &[&Node],
     reports: watch::Receiver<ZoneReport>,
 ) -> watch::Receiver<ClientState> {
-    let (states, running) = client(client_of(zone, nodes, reports)).unwrap();
+    let (adoption, running) = client(client_of(zone, nodes, reports)).unwrap();
     tasks.spawn(running);
-    states
+    adoption.states()
 }
 
 fn client_of(zone: &Arc<Store>, nodes: &[&Node], reports: watch::Receiver<ZoneReport>) -> Client {
@@ -117,6 +120,7 @@ fn client_of(zone: &Arc<Store>, nodes: &[&Node], reports: watch::Receiver<ZoneRe
         snapshots: zone.state.subscribe(),
         inbox: zone.clone(),
         reports,
+        mutant: None,
         stop: CancellationToken::new(),
     }
 }

@@ -10,7 +10,7 @@ use higuma_model::{Kind, Snapshot};
 
 use crate::batch::{Batch, Verdict};
 use crate::messages::{self, APPLIED_BUT, Request, Response};
-use crate::receiver::{Judged, ReceiveError, Staged};
+use crate::receiver::{Absence, Judged, ReceiveError, Staged};
 use crate::wire::{self, Direction, entry_name};
 
 /// Types that one stream may ask for. Kuma has 45 that travel; more is no peer of ours.
@@ -162,10 +162,12 @@ impl PlainReceiver {
         let (type_url, nonce) = (response.type_url.clone(), response.nonce.clone());
         let mut staged = Staged::default();
         staged.add_within(response, MAX_RESPONSE_BYTES)?;
-        let Judged { upserts, removed, refused } = staged.judge(&self.direction, local, first);
+        let absence = if first { Absence::Removes } else { Absence::SaysNothing };
+        let Judged { upserts, removed, refused } = staged.judge(&self.direction, local, absence);
         self.pending = Some(Pending { type_url, nonce, refused: refused.clone() });
         let direction = self.direction.clone();
-        Ok(Batch { direction, position: None, from: None, upserts, removed, refused })
+        let (position, from, replaces) = (None, None, None);
+        Ok(Batch { direction, position, from, replaces, upserts, removed, refused })
     }
 
     /// The batch that was handed on is durable: what to answer.

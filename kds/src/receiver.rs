@@ -16,7 +16,7 @@ use crate::proto::higuma::Commit;
 use crate::proto::higuma::commit::{Course, Step as CommitStep};
 use crate::wire::Direction;
 pub use fence::Fence;
-pub(crate) use staging::{Judged, Staged, inventory};
+pub(crate) use staging::{Absence, Judged, Staged, inventory};
 
 /// See the module.
 #[derive(Debug)]
@@ -25,6 +25,8 @@ pub struct Receiver {
     position: Option<Position>,
     /// The only cluster that is accepted, where an operator named one.
     pinned: Option<ClusterId>,
+    /// What a list's silence says here.
+    absence: Absence,
     opened: Option<Opened>,
     staged: Staged,
     pending: Option<Pending>,
@@ -80,8 +82,14 @@ impl Receiver {
         position: Option<Position>,
         pinned: Option<ClusterId>,
     ) -> Self {
-        let (opened, staged, pending) = (None, Staged::default(), None);
-        Self { direction, position, pinned, opened, staged, pending }
+        let (absence, opened, staged, pending) = (Absence::Removes, None, Staged::default(), None);
+        Self { direction, position, pinned, absence, opened, staged, pending }
+    }
+
+    /// Asks for all that the sender has, whatever is followed here: its batch is what would turn
+    /// this end into the sender's view, and is not to be written without an operator's word.
+    pub(crate) fn looking(direction: Direction, pinned: Option<ClusterId>) -> Self {
+        Self { absence: Absence::RemovesAll, ..Self::new(direction, None, pinned) }
     }
 
     /// The subscriptions that open the stream, one a kind.
@@ -176,7 +184,11 @@ impl Receiver {
         if commit.from != own || at.version < own {
             return Err(ReceiveError::Protocol("its batch does not build on what is here"));
         }
-        let judged = staged.judge(&self.direction, local, opened.course == Course::List);
+        let absence = match opened.course {
+            Course::List => self.absence,
+            _ => Absence::SaysNothing,
+        };
+        let judged = staged.judge(&self.direction, local, absence);
         let lost = (opened.course == Course::Inventory)
             .then(|| fence::mass_removal(&self.direction, &judged.removed, local))
             .flatten();
@@ -190,6 +202,7 @@ impl Receiver {
             direction: self.direction.clone(),
             position: Some(at),
             from: self.written(local),
+            replaces: None,
             upserts,
             removed,
             refused,

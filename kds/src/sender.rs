@@ -152,6 +152,14 @@ impl Sender {
         &self.verdicts
     }
 
+    #[cfg(test)]
+    pub(crate) fn inventory_len(&self) -> usize {
+        match &self.phase {
+            Phase::Opening { inventory, .. } => inventory.len(),
+            _ => 0,
+        }
+    }
+
     /// What there is to send now. To be asked after each input.
     pub fn advance(&mut self) -> Result<Vec<Response>, SendError> {
         match &self.phase {

@@ -3,6 +3,7 @@
 //! Each stream is driven by whoever polls its responses, so the server that the caller owns owns
 //! the streams too: nothing here spawns a task.
 
+mod complaints;
 mod down;
 mod services;
 mod up;
@@ -27,6 +28,7 @@ use crate::proto::kuma::mesh::v1alpha1::global_kds_service_server::GlobalKdsServ
 use crate::proto::kuma::mesh::v1alpha1::kds_sync_service_server::{
     KdsSyncService, KdsSyncServiceServer,
 };
+use complaints::Complaints;
 
 /// Bytes of one message, either way; Kuma's bound.
 pub const MAX_MESSAGE_BYTES: usize = 10 << 20;
@@ -43,6 +45,7 @@ struct Global {
     zones: Arc<dyn Zones>,
     stop: CancellationToken,
     streams: Arc<AtomicU64>,
+    complaints: Complaints,
 }
 
 /// KDS of a global as gRPC routes. `stop` ends all streams, with a status that tells zones to
@@ -53,7 +56,8 @@ pub fn server(
     stop: CancellationToken,
 ) -> Routes {
     let reports = services::Reports { zones: zones.clone() };
-    let global = Global { snapshots, zones, stop, streams: Arc::default() };
+    let (streams, complaints) = (Arc::default(), Complaints::default());
+    let global = Global { snapshots, zones, stop, streams, complaints };
     let sync = KdsSyncServiceServer::new(global)
         .accept_compressed(CompressionEncoding::Gzip)
         .send_compressed(CompressionEncoding::Gzip)

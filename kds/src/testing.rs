@@ -164,6 +164,9 @@ pub(crate) fn write(local: &Snapshot, batch: &Batch) -> Snapshot {
         Direction::ToGlobal(zone) => local.cursor(zone),
     };
     let stands = written.map_or(0, |position| position.version);
+    if let Some(replaces) = batch.replaces {
+        assert_eq!(written, Some(replaces), "it replaces what is not here");
+    }
     assert!(batch.from.unwrap_or(0) <= stands, "it builds on {:?}, {stands} is here", batch.from);
     match (&batch.direction, batch.position) {
         (_, None) => {}

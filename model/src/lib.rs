@@ -43,8 +43,8 @@ pub use snapshot::{
     Tombstone, Upstream,
 };
 pub use transaction::{
-    Check, Draft, MAX_OPERATIONS, MAX_TRANSACTION_BYTES, Operation, Outcome, Received, Refusal,
-    RequestId, Transaction,
+    Adopted, Check, Draft, MAX_OPERATIONS, MAX_TRANSACTION_BYTES, Operation, Outcome, Received,
+    Refusal, RequestId, Transaction,
 };
 pub use validate::{Checked, check};
 pub use violation::{MAX_VIOLATIONS, Violation};

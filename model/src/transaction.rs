@@ -63,6 +63,8 @@ pub enum Operation {
     DeleteMesh(Arc<str>),
     /// A batch of another store's resources, with how far it leads.
     Receive(Received),
+    /// In a zone: a batch of a history that was not followed so far, adopted by an operator.
+    Adopt(Adopted),
 }
 
 /// What one end of KDS received: last values by their owners, written with the position that they
@@ -78,6 +80,16 @@ pub struct Received {
     /// `owner`, `version` and times are the owner's; `modified_at` is set where it is applied.
     pub upserts: Vec<Resource>,
     pub removed: Vec<Key>,
+}
+
+/// What turns a zone from the history that it followed to another one, or to a lost part of the
+/// same one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adopted {
+    /// The position that is given up; where the zone stands elsewhere, nothing is adopted.
+    pub replaces: Upstream,
+    /// What differs between what is here and the other history at its position.
+    pub received: Received,
 }
 
 /// A resource to be: what admission decides; versions and times are stamped where it is applied.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use higuma_kds::batch::Batch;
 use higuma_kds::inbox::{Inbox, InboxError};
-use higuma_model::Operation;
+use higuma_model::{Adopted, Operation};
 use higuma_store::{Consistency, WriteError};
 
 use crate::zone::Zone;
@@ -15,6 +15,7 @@ pub(crate) struct ZoneInbox(pub(crate) Arc<Zone>);
 #[tonic::async_trait]
 impl Inbox for ZoneInbox {
     async fn apply(&self, batch: Batch) -> Result<(), InboxError> {
+        let replaces = batch.replaces;
         let Some((received, refused)) = batch.into_received() else {
             let why = "a global without versions can't be followed in this version";
             return Err(InboxError::Refused(why.to_owned()));
@@ -30,7 +31,11 @@ impl Inbox for ZoneInbox {
         }
         let (position, builds_on) = (received.position, received.builds_on);
         let (upserts, removed) = (received.upserts.len(), received.removed.len());
-        let written = self.0.write(Vec::new(), vec![Operation::Receive(received)]).await;
+        let operation = match replaces {
+            Some(replaces) => Operation::Adopt(Adopted { replaces, received }),
+            None => Operation::Receive(received),
+        };
+        let written = self.0.write(Vec::new(), vec![operation]).await;
         written.map_err(|error| match error {
             WriteError::Refused(_) | WriteError::TooLarge(_) => {
                 InboxError::Refused(error.to_string())

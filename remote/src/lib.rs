@@ -8,12 +8,14 @@
 //!                             └──────── registrar ◄── live ◄─┘
 //! ```
 
+mod adopt;
 mod ads;
 mod bootstrap;
 mod credential;
 mod flags;
 mod inbox;
 mod live;
+mod mutant;
 mod names;
 mod progress;
 mod registrar;

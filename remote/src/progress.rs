@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use higuma_kds::ClientState;
 use higuma_kds::inbox::{Laggard, ZoneReport};
 use higuma_model::{Key, Place, Snapshot};
 use higuma_rest::{self as rest, ProxyProgress, ZoneProgress};
@@ -72,6 +73,8 @@ pub(crate) struct OwnProgress {
     pub(crate) place: Place,
     pub(crate) books: Books,
     pub(crate) snapshots: watch::Receiver<Arc<Snapshot>>,
+    /// How the zone stands to its global, if it has one.
+    pub(crate) global: Option<watch::Receiver<ClientState>>,
 }
 
 impl rest::Progress for OwnProgress {
@@ -93,6 +96,10 @@ impl rest::Progress for OwnProgress {
             laggards: laggards.collect(),
             age_ms: 0,
             up_to_date: report.version == report.received,
+            fenced: self.global.as_ref().and_then(|state| match &*state.borrow() {
+                ClientState::Fenced { reason } => Some(reason.clone()),
+                _ => None,
+            }),
         })
     }
 

@@ -9,13 +9,14 @@ use anyhow::Context as _;
 use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
 use higuma_dns::Sockets;
 use higuma_kds::inbox::ZoneReport;
-use higuma_kds::{Client, ClientState, client};
+use higuma_kds::{Adoption, Client, ClientState};
 use higuma_model::Place;
 use higuma_rest::{Api, Authority, BuiltinAuthority, CaPair, router};
+use higuma_serve::axum::Router;
 use higuma_serve::{
     ClientAuth, HttpServer, Metrics, Readiness, Tasks, Transport, diagnostics, listen, mutant,
 };
-use higuma_store::{Mutant, Options, Store, Timers};
+use higuma_store::{Options, Store, Timers};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -23,10 +24,11 @@ use crate::ads::Ads;
 use crate::flags::RunArgs;
 use crate::inbox::ZoneInbox;
 use crate::live::Live;
+use crate::mutant::Mutant;
 use crate::progress::{self, Books, OwnProgress};
 use crate::view::{self, View};
 use crate::zone::{Zone, random};
-use crate::{bootstrap, names, registrar, standing};
+use crate::{adopt, bootstrap, names, registrar, standing};
 
 /// How long tasks may take to stop; streams are cut after three seconds.
 const DRAIN: Duration = Duration::from_secs(8);
@@ -46,7 +48,7 @@ const DIAGNOSTICS_FLAGS: &str = "--diagnostics-port or --diagnostics-bind";
 /// Whatever keeps the zone's control plane from running, with what to do about it.
 pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     args.check_zone()?;
-    let mutant = mutant::from_environment(Mutant::NAMES)?;
+    let mutant = mutant::from_environment(&Mutant::names())?;
     let transport = args.tls.transport(&[args.proxy_address()])?.context(
         "proxies and the global are reached with TLS only: give --tls-ca, --tls-cert and --tls-key",
     )?;
@@ -59,7 +61,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let rest = listen::bind(args.rest_address(), "REST", "--rest-port").await?;
     let proxies = listen::bind(args.proxy_address(), "ADS", "--proxy-port or --bind").await?;
     let dns = dns_sockets(args.dns_address()).await?;
-    let store = open(&args, mutant).await?;
+    let store = open(&args, mutant.and_then(Mutant::of_store)).await?;
     standing::check(&args.place(), &store.snapshot(), &args.data_dir)?;
     metrics.register(|registry| registry.register_collector(store.collector()));
 
@@ -71,27 +73,53 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let routes = routes.merge(bootstrap::router(zone.clone()));
     let server = HttpServer::new(proxies, routes).tls(transport.rustls_server(ClientAuth::None));
     tasks.spawn("ADS", server.run(tasks.token()));
+    let adoption = match zone.place {
+        Place::Standalone(_) => None,
+        _ => {
+            let broken = mutant.and_then(Mutant::of_kds);
+            Some(follow_global(global(&args, &zone, &transport, broken, &mut tasks), &mut tasks)?)
+        }
+    };
+    tasks.spawn("REST", HttpServer::new(rest, api(&zone, adoption.as_ref())).run(tasks.token()));
+    ready.send_modify(|ready| ready.done("store"));
+    tracing::info!(zone = args.zone, version = store.snapshot().version(), "serving proxies");
+    match adoption {
+        Some(adoption) => tasks.spawn("global", say(adoption.states(), ready, tasks.token())),
+        None => tracing::info!("no global: meshes and policies are written here"),
+    }
+    tasks.spawn("store", keep(store, tasks.token()));
+    tasks.run_until_signal(DRAIN).await
+}
+
+/// Starts the zone's end of KDS.
+fn follow_global(client: Client, tasks: &mut Tasks) -> anyhow::Result<Arc<Adoption>> {
+    let (adoption, following) = higuma_kds::client(client)?;
+    tasks.spawn("KDS", async move {
+        following.await;
+        Ok(())
+    });
+    Ok(Arc::new(adoption))
+}
+
+/// The zone's REST.
+fn api(zone: &Arc<Zone>, adoption: Option<&Arc<Adoption>>) -> Router {
     let api = Api {
-        store: store.clone(),
+        store: zone.store.clone(),
         place: zone.place.clone(),
         authority: authority(&zone.place),
         progress: Arc::new(OwnProgress {
             place: zone.place.clone(),
             books: zone.books.clone(),
-            snapshots: store.watch(),
+            snapshots: zone.store.watch(),
+            global: adoption.map(|adoption| adoption.states()),
         }),
         version: env!("CARGO_PKG_VERSION"),
     };
-    tasks.spawn("REST", HttpServer::new(rest, router(Arc::new(api))).run(tasks.token()));
-    ready.send_modify(|ready| ready.done("store"));
-    tracing::info!(zone = args.zone, version = store.snapshot().version(), "serving proxies");
-
-    match zone.place {
-        Place::Standalone(_) => tracing::info!("no global: meshes and policies are written here"),
-        _ => follow_global(&args, &zone, &transport, &mut tasks)?,
-    }
-    tasks.spawn("store", keep(store, tasks.token()));
-    tasks.run_until_signal(DRAIN).await
+    let kds_routes = match adoption {
+        Some(adoption) => adopt::router(zone.clone(), adoption.clone()),
+        None => adopt::no_global(),
+    };
+    router(Arc::new(api), kds_routes)
 }
 
 async fn dns_sockets(address: SocketAddr) -> Result<Sockets, listen::ListenError> {
@@ -101,7 +129,7 @@ async fn dns_sockets(address: SocketAddr) -> Result<Sockets, listen::ListenError
 }
 
 /// Opens the zone's own store and waits until it has read what it had.
-async fn open(args: &RunArgs, mutant: Option<Mutant>) -> anyhow::Result<Store> {
+async fn open(args: &RunArgs, mutant: Option<higuma_store::Mutant>) -> anyhow::Result<Store> {
     let store = Store::open(Options {
         folder: args.data_dir.clone(),
         node: 1,
@@ -134,17 +162,19 @@ fn assemble(args: &RunArgs, store: &Store, transport: &Transport, tasks: &mut Ta
     })
 }
 
-fn follow_global(
+/// What the zone's end of KDS needs.
+fn global(
     args: &RunArgs,
     zone: &Arc<Zone>,
     transport: &Transport,
+    mutant: Option<higuma_kds::Mutant>,
     tasks: &mut Tasks,
-) -> anyhow::Result<()> {
+) -> Client {
     let (reports_in, reports) = watch::channel(ZoneReport::default());
     let (place, books) = (zone.place.clone(), zone.books.clone());
     let report = progress::follow(place, books, zone.store.watch(), reports_in, tasks.token());
     tasks.spawn("report", report);
-    let (states, following) = client(Client {
+    Client {
         zone: zone.name.clone(),
         globals: args.global.iter().map(|address| format!("grpcs://{address}")).collect(),
         tls: Some(transport.tonic_client(None)),
@@ -152,23 +182,29 @@ fn follow_global(
         snapshots: zone.store.watch(),
         inbox: Arc::new(ZoneInbox(zone.clone())),
         reports,
+        mutant,
         stop: tasks.token(),
-    })?;
-    tasks.spawn("KDS", async move {
-        following.await;
-        Ok(())
-    });
-    tasks.spawn("global", say(states, tasks.token()));
-    Ok(())
+    }
 }
 
-/// Says in the log how the zone stands to its global.
+/// Says in the log, and beside its readiness, how the zone stands to its global.
 async fn say(
     mut states: watch::Receiver<ClientState>,
+    ready: watch::Sender<Readiness>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     loop {
-        match &*states.borrow_and_update() {
+        let state = states.borrow_and_update().clone();
+        ready.send_modify(|ready| match &state {
+            ClientState::Connecting { last_error: Some(why) } => {
+                ready.note("global", format!("not reached: {why}"));
+            }
+            ClientState::Fenced { reason } => ready.note("global", format!("fenced: {reason}")),
+            ClientState::Connecting { last_error: None }
+            | ClientState::Syncing
+            | ClientState::Synced { .. } => ready.done("global"),
+        });
+        match &state {
             ClientState::Connecting { last_error: None } => {}
             ClientState::Connecting { last_error: Some(why) } => {
                 tracing::warn!(why, "no global; going on with what the zone has");

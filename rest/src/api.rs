@@ -45,16 +45,17 @@ pub struct Api {
 
 pub(crate) type Shared = State<Arc<Api>>;
 
-/// All routes.
-pub fn router(api: Arc<Api>) -> Router {
+/// All routes, and those that only one kind of control plane has.
+pub fn router(api: Arc<Api>, own: Router) -> Router {
     Router::new()
         .route("/", get(cluster::index))
         .route("/_cluster", get(cluster::cluster))
         .route("/_progress", get(progress::progress))
         .route("/{*path}", any(path::resource))
         .fallback(|request: Request| async move { ApiError::no_route(request.uri().path()) })
-        .layer(middleware::from_fn_with_state(api.clone(), stamp_version))
-        .with_state(api)
+        .with_state(api.clone())
+        .merge(own)
+        .layer(middleware::from_fn_with_state(api, stamp_version))
 }
 
 /// Every answer says a version: its own, or the state's.

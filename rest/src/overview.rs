@@ -83,7 +83,11 @@ fn view(api: &Api, snapshot: &Snapshot, resource: &Resource) -> Value {
     view["higuma"] = json!({
         "version": state.version,
         "upToDate": state.up_to_date,
-        "status": if state.online { "Online" } else { "Offline" },
+        "status": match (state.fenced, state.online) {
+            (true, _) => "Fenced",
+            (false, true) => "Online",
+            (false, false) => "Offline",
+        },
         "reason": state.reason,
     });
     view
@@ -93,6 +97,8 @@ fn view(api: &Api, snapshot: &Snapshot, resource: &Resource) -> Value {
 #[derive(Debug, Default, PartialEq, Eq)]
 struct State {
     online: bool,
+    /// Connected, but it does not follow this global.
+    fenced: bool,
     version: Option<u64>,
     up_to_date: Option<bool>,
     reason: Option<String>,
@@ -114,6 +120,10 @@ fn zone_state(
     };
     let online = State { online: true, ..State::default() };
     match progress {
+        Some(ZoneProgress { fenced: Some(why), .. }) => {
+            let reason = format!("it does not follow this global: {why}");
+            State { fenced: true, up_to_date: Some(false), reason: Some(reason), ..online }
+        }
         Some(progress) => State {
             version: Some(progress.version),
             up_to_date: Some(progress.up_to_date),
@@ -153,7 +163,8 @@ fn proxy_state(
     }
     match (progress, holder) {
         (Some(ProxyProgress { version, up_to_date, reason }), _) => {
-            State { online, version: Some(version), up_to_date: Some(up_to_date), reason }
+            let (version, up_to_date) = (Some(version), Some(up_to_date));
+            State { online, version, up_to_date, reason, ..State::default() }
         }
         (None, _) if !zone_is_online => {
             let reason = format!("zone {zone} is offline; this is what it said last");

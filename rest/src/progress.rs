@@ -40,6 +40,8 @@ pub struct ZoneProgress {
     pub age_ms: u64,
     /// Whether nothing that concerns the zone's proxies was written since.
     pub up_to_date: bool,
+    /// Why the zone does not follow the global; none: it does.
+    pub fenced: Option<String>,
 }
 
 /// A proxy that has not confirmed the newest version.

@@ -55,7 +55,7 @@ impl Server {
             progress: Arc::new(NoProgress),
             version: "0.0.0-test",
         };
-        Self { _folder: folder, store, router: router(Arc::new(api)) }
+        Self { _folder: folder, store, router: router(Arc::new(api), axum::Router::new()) }
     }
 
     async fn send(&self, request: Request<Body>) -> Answered {

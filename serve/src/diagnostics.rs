@@ -29,6 +29,9 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 pub struct Readiness {
     /// Part of the process → why it is not ready.
     waiting: BTreeMap<&'static str, String>,
+    /// Part of the process → what is not as it should be, and keeps nothing from being ready.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    notes: BTreeMap<&'static str, String>,
 }
 
 impl Readiness {
@@ -37,9 +40,16 @@ impl Readiness {
         self.waiting.insert(part, reason.into());
     }
 
+    /// `part` is ready, but not as it should be, because of `reason`.
+    pub fn note(&mut self, part: &'static str, reason: impl Into<String>) {
+        self.waiting.remove(part);
+        self.notes.insert(part, reason.into());
+    }
+
     /// `part` is ready.
     pub fn done(&mut self, part: &'static str) {
         self.waiting.remove(part);
+        self.notes.remove(part);
     }
 
     /// Whether nothing is waited for.

@@ -200,6 +200,7 @@ impl From<&Operation> for proto::Operation {
             Operation::Delete(key) => Wire::Delete(key.into()),
             Operation::DeleteMesh(mesh) => Wire::DeleteMesh(mesh.to_string()),
             Operation::Receive(received) => Wire::Receive(received.into()),
+            Operation::Adopt(adopted) => Wire::Adopt(adopted.into()),
         };
         Self { kind: Some(kind) }
     }
@@ -215,6 +216,7 @@ impl TryFrom<proto::Operation> for Operation {
             Wire::Delete(key) => Self::Delete(key.try_into()?),
             Wire::DeleteMesh(mesh) => Self::DeleteMesh(mesh.into()),
             Wire::Receive(received) => Self::Receive(received.try_into()?),
+            Wire::Adopt(adopted) => Self::Adopt(adopted.try_into()?),
         })
     }
 }

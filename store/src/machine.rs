@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use higuma_model::{
-    Check, ClusterId, Draft, Epoch, Key, Kind, Operation, Outcome, Owner, Received, Refusal,
-    Resource, Scope, Snapshot, Transaction,
+    Adopted, Check, ClusterId, Draft, Epoch, Key, Kind, Operation, Outcome, Owner, Received,
+    Refusal, Resource, Scope, Snapshot, Transaction,
 };
 
 /// The applied state: the snapshot that everybody reads, and how log indexes become versions.
@@ -79,6 +79,7 @@ fn applied(
             Operation::Receive(received) => {
                 receive(&mut next, version, &transaction.writer, received)?;
             }
+            Operation::Adopt(adopted) => adopt(&mut next, version, &transaction.writer, adopted)?,
         }
     }
     Ok(next)
@@ -194,6 +195,35 @@ fn receive(
         let what = format!("the batch builds on version {base}, written is {have}");
         return Err(Refusal::Stale { what });
     }
+    follow(next, version, receiver, received)
+}
+
+/// Writes what an operator adopted: a position of another history, or one that is lower, in place
+/// of the one that it names.
+fn adopt(
+    next: &mut Snapshot,
+    version: u64,
+    receiver: &Owner,
+    adopted: &Adopted,
+) -> Result<(), Refusal> {
+    if next.upstream() != Some(adopted.replaces) {
+        let what = "the zone no longer stands where it stood when this was decided".to_owned();
+        return Err(Refusal::Stale { what });
+    }
+    if let Some(zone) = &adopted.received.zone {
+        let what = format!("what zone {zone} owns can't be adopted here");
+        return Err(Refusal::Stale { what });
+    }
+    follow(next, version, receiver, &adopted.received)
+}
+
+/// Writes a batch that is known to lead on from here, and the position that it leads to.
+fn follow(
+    next: &mut Snapshot,
+    version: u64,
+    receiver: &Owner,
+    received: &Received,
+) -> Result<(), Refusal> {
     for key in &received.removed {
         if let Some(resource) = next.get(key) {
             only_others(resource, &resource.owner, receiver)?;
@@ -214,8 +244,8 @@ fn receive(
         }
     }
     match &received.zone {
-        Some(zone) => next.set_cursor(zone.clone(), position, version),
-        None => next.set_upstream(position, version),
+        Some(zone) => next.set_cursor(zone.clone(), received.position, version),
+        None => next.set_upstream(received.position, version),
     }
     Ok(())
 }

@@ -92,6 +92,10 @@ impl Request {
         Self { method: Method::GET, path, query: Vec::new(), body: None }
     }
 
+    pub(crate) fn post(path: &[&str], body: Value) -> Self {
+        Self { method: Method::POST, body: Some(body), ..Self::get(path) }
+    }
+
     /// One resource.
     pub(crate) fn one(method: Method, key: &Key) -> Self {
         let path: &[&str] = match key.kind().scope() {

@@ -88,7 +88,12 @@ struct Events<'a> {
 
 impl<'a> Events<'a> {
     fn next(&mut self) -> Option<(Event<'a>, Span)> {
-        self.parser.next_event()?.ok()
+        loop {
+            match self.parser.next_event()?.ok()? {
+                (Event::Comment(..), _) => {}
+                event => return Some(event),
+            }
+        }
     }
 
     fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Option<Node> {
@@ -198,6 +203,13 @@ empty:
             let (_, place) = tree.locate(field);
             assert_eq!((place.line, place.column, place.width), expected, "{field}");
         }
+    }
+
+    #[test]
+    fn comments_move_nothing() {
+        let text = "# a mesh\ntype: Mesh # its type\nmtls:\n  # none\n  enabledBackend: x\n";
+        let (_, place) = Node::read(text, 0).expect("a tree").locate("mtls.enabledBackend");
+        assert_eq!((place.line, place.column), (5, 19));
     }
 
     #[test]

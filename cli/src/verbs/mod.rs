@@ -1,6 +1,8 @@
 //! What an operator does: each verb is a few calls of the REST API.
 
+mod adopt;
 mod apply;
+mod completion;
 mod config;
 mod delete;
 mod get;
@@ -12,7 +14,9 @@ use crate::client::Client;
 use crate::client::context::{Config, Wishes, config_path};
 use crate::failure::Failure;
 
+pub(crate) use adopt::adopt;
 pub(crate) use apply::apply;
+pub(crate) use completion::completion;
 pub(crate) use config::config;
 pub(crate) use delete::delete;
 pub(crate) use get::get;

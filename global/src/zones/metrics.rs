@@ -41,6 +41,9 @@ impl Collector for ZonesCollector {
         }
         let known: Vec<_> =
             names.iter().filter_map(|zone| Some((*zone, reports.zone(zone)?))).collect();
+        let fenced = known.iter().map(|(zone, p)| (*zone, u64::from(p.fenced.is_some())));
+        gauge(&mut encoder, "zone_fenced", "1: the zone does not follow this global", fenced)?;
+        let known: Vec<_> = known.iter().filter(|(_, p)| p.fenced.is_none()).collect();
         let received = known.iter().map(|(zone, progress)| (*zone, progress.received));
         gauge(&mut encoder, "zone_received_version", "What the zone has", received)?;
         let version = known.iter().map(|(zone, progress)| (*zone, progress.version));

@@ -34,13 +34,14 @@ struct Reported {
 #[derive(Clone)]
 pub(crate) struct Reports {
     store: Store,
+    streams: Streams,
     /// At most one for each Zone.
     by_zone: Arc<watch::Sender<BTreeMap<String, Reported>>>,
 }
 
 impl Reports {
-    pub(super) fn new(store: Store) -> Self {
-        Self { store, by_zone: Arc::new(watch::Sender::new(BTreeMap::new())) }
+    pub(super) fn new(store: Store, streams: Streams) -> Self {
+        Self { store, streams, by_zone: Arc::new(watch::Sender::new(BTreeMap::new())) }
     }
 
     /// Takes a report of a zone that is known, in versions of this cluster.
@@ -79,6 +80,10 @@ impl Reports {
 
 impl Progress for Reports {
     fn zone(&self, zone: &str) -> Option<ZoneProgress> {
+        if let Some(why) = self.streams.fenced(zone) {
+            // Its versions are of another history than this one.
+            return Some(ZoneProgress { fenced: Some(why), ..ZoneProgress::default() });
+        }
         let snapshot = self.store.snapshot();
         let reported = self.now(zone, &snapshot)?;
         let (age, lowest) = (reported.at.elapsed(), reported.holds(reported.report.version));
@@ -95,6 +100,7 @@ impl Progress for Reports {
             laggards: laggards.collect(),
             age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
             up_to_date: lowest >= snapshot.version(),
+            fenced: None,
         })
     }
 

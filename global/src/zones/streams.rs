@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use higuma_kds::Standing;
 use higuma_kds::inbox::{Flow, ZoneEvent, ZoneStream};
 use higuma_model::Timestamp;
 use higuma_store::NodeId;
@@ -19,6 +20,8 @@ pub(super) struct Stream {
     pub(super) connected: Timestamp,
     /// The version of the zone's program.
     pub(super) version: String,
+    /// Why the zone does not follow this global.
+    pub(super) fenced: Option<String>,
 }
 
 /// By zone, and by the stream's number at this node: a higher one opened later.
@@ -43,10 +46,14 @@ impl Streams {
     /// Notes what opens and closes. True: the zone has no stream here any more.
     pub(super) fn observe(&self, event: ZoneEvent) -> bool {
         let ZoneEvent { zone, flow, stream, what } = event;
+        if let ZoneStream::Standing(standing) = &what {
+            self.stands(&zone, stream, standing);
+        }
         let opened = match what {
             ZoneStream::Opened(hello) => {
                 let id = format!("{}-{:016x}", self.node, random());
-                Some(Stream { flow, id, connected: now(), version: hello.version })
+                let (connected, version) = (now(), hello.version);
+                Some(Stream { flow, id, connected, version, fenced: None })
             }
             ZoneStream::Closed => None,
             ZoneStream::Standing(_) | ZoneStream::Refused(_) => return false,
@@ -64,6 +71,26 @@ impl Streams {
             }
         });
         gone
+    }
+
+    fn stands(&self, zone: &Arc<str>, stream: u64, standing: &Standing) {
+        let fenced = match standing {
+            Standing::Fenced(reason) => Some(reason.clone()),
+            Standing::Held | Standing::Opening | Standing::Sending | Standing::Applied(_) => None,
+        };
+        self.open.send_if_modified(|open| {
+            let stream = open.get_mut(zone).and_then(|streams| streams.get_mut(&stream));
+            let Some(stream) = stream.filter(|stream| stream.fenced != fenced) else {
+                return false;
+            };
+            stream.fenced = fenced;
+            true
+        });
+    }
+
+    /// Why a zone that is connected here does not follow this global.
+    pub(super) fn fenced(&self, zone: &str) -> Option<String> {
+        connection(&self.open.borrow(), zone)?.fenced.clone()
     }
 
     /// Whether a zone has a stream here.

@@ -74,13 +74,14 @@ impl Global {
         let routes = higuma_kds::server(store.watch(), Arc::new(endpoint.clone()), stop.clone());
         tasks.spawn(crate::kds::serve(listener, routes, None, stop.clone()));
         tasks.spawn(keep_insights(endpoint.clone(), stop));
-        let rest = router(Arc::new(Api {
+        let api = Arc::new(Api {
             store: store.clone(),
             place: Place::Global,
             authority: Arc::new(BuiltinAuthority),
             progress: Arc::new(endpoint.reports.clone()),
             version: "0.0.0-test",
-        }));
+        });
+        let rest = router(api, higuma_serve::axum::Router::new());
         Self { _folder: folder, store, endpoint, address, rest, _tasks: tasks }
     }
 
@@ -133,8 +134,25 @@ impl Inbox for SiteInbox {
 
 impl Site {
     async fn start(global: &Global) -> Self {
+        Self::follows(global, None).await
+    }
+
+    /// A zone that has followed a global to `position`.
+    async fn follows(global: &Global, position: Option<Upstream>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = store(&folder).await;
+        if let Some(position) = position {
+            let batch = Batch {
+                direction: Direction::ToZone("east".into()),
+                position: Some(position),
+                from: None,
+                replaces: None,
+                upserts: vec![],
+                removed: vec![],
+                refused: vec![],
+            };
+            SiteInbox(store.clone()).apply(batch).await.unwrap();
+        }
         let spec: higuma_model::spec::Dataplane = testing::dataplane("web-1")
             .tag("kuma.io/service", "web")
             .inbound(8080)
@@ -144,7 +162,7 @@ impl Site {
         put(&store, Place::Zone("east".into()), "web-1", &spec).await;
         let (reports, received) = watch::channel(ZoneReport::default());
         let stop = CancellationToken::new();
-        let (states, following) = client(Client {
+        let (adoption, following) = client(Client {
             zone: "east".into(),
             globals: vec![global.address.to_string()],
             tls: None,
@@ -152,9 +170,11 @@ impl Site {
             snapshots: store.watch(),
             inbox: Arc::new(SiteInbox(store.clone())),
             reports: received,
+            mutant: None,
             stop: stop.clone(),
         })
         .unwrap();
+        let states = adoption.states();
         let mut running = JoinSet::new();
         running.spawn(following);
         Self { _folder: folder, store, states, reports, stop, running }
@@ -263,6 +283,23 @@ async fn progress_is_what_the_zone_reports_and_what_did_not_change_since() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_zone_that_follows_another_global_is_shown_as_fenced_with_its_reason() {
+    let global = Global::start().await;
+    let other = Upstream { cluster: ClusterId(9), epoch: 1, version: 700 };
+    let site = Site::follows(&global, Some(other)).await;
+    let fenced = |zone: &Value| zone["higuma"]["status"] == "Fenced";
+    let zone = global.until_answer("/zones/east/_overview", fenced).await;
+    let reason = zone["higuma"]["reason"].as_str().unwrap();
+    assert!(reason.contains("came from cluster 0000") && reason.contains("adopt"), "{zone}");
+    assert_eq!(zone["higuma"]["upToDate"], false, "{zone}");
+    let progress = global.call("GET", "/_progress").await;
+    assert!(progress["zones"]["east"]["fenced"].is_string(), "{progress}");
+    site.leave().await;
+    let gone = |answer: &Value| answer["zones"] == json!({});
+    global.until_answer("/_progress", gone).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_replay_changes_nothing_and_another_store_is_refused() {
     let global = Global::start().await;
     put(&global.store, Place::Global, "east", &Zone { enabled: Some(true) }).await;
@@ -273,6 +310,7 @@ async fn a_replay_changes_nothing_and_another_store_is_refused() {
             direction: Direction::ToGlobal("east".into()),
             position: Some(Upstream { cluster: ClusterId(cluster), epoch: 1, version }),
             from,
+            replaces: None,
             upserts: vec![web],
             removed: vec![],
             refused: vec![],

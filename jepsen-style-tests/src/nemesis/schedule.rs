@@ -68,7 +68,7 @@ const NEMESES: [Nemesis; 13] = {
         nemesis("partition", &[Partition, OneWay, HalfOpen], Everything, 2),
         nemesis("slow", &[Slow, Lossy], Everything, 2),
         nemesis("disk", &[DiskFull], ControlPlanes, 2),
-        nemesis("rollback", &[Rollback, Empty], AllGlobals, 1),
+        nemesis(ROLLBACK, &[Rollback, Empty], AllGlobals, 1),
         nemesis("clock", &[ClockJump], ControlPlanes, 2),
         nemesis("restart-all", &[Kill], AllGlobals, 1),
         nemesis("power-all", &[PowerCut], AllGlobals, 1),
@@ -98,11 +98,15 @@ const LONGEST_END: u64 = 5000;
 /// Shorter runs have no room for a fault.
 const SHORTEST: u64 = 5000;
 const SHORTEST_FAULT: u64 = 700;
-const LONGEST_FAULT: u64 = 8000;
-/// Between two faults of a lane.
-const GAP: (u64, u64) = (300, 2500);
+const LONGEST_FAULT: u64 = 6000;
+/// Between two faults of a lane: about as long as faults are, so that a majority remains for most of
+/// the time.
+const GAP: (u64, u64) = (300, 4000);
 /// After a roll-back operators act; so it comes once, when there is something to lose.
 const ROLLBACK_AFTER: u64 = 40;
+
+/// The one after which the globals have another history.
+pub(crate) const ROLLBACK: &str = "rollback";
 
 /// All nemeses, for a message or a help text.
 pub(crate) fn names() -> Vec<&'static str> {
@@ -149,7 +153,7 @@ fn one_lane(nemesis: &Nemesis, targets: &Targets, draw: &mut Draw, end: u64) -> 
     let once = nemesis.kinds.contains(&Kind::Rollback);
     let mut planned = Vec::new();
     let mut at = if once { QUIET.max(end * ROLLBACK_AFTER / 100) } else { QUIET };
-    let longest = (end / 4).clamp(SHORTEST_FAULT, LONGEST_FAULT);
+    let longest = (end / 6).clamp(SHORTEST_FAULT, LONGEST_FAULT);
     loop {
         at += draw.between(GAP.0, GAP.1.min(GAP.0 + end / 4));
         let until = at + draw.between(SHORTEST_FAULT, longest);

@@ -134,3 +134,24 @@ where
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_panics_or_fails_ends_the_others_with_an_error() {
+        async fn client(number: u8) -> anyhow::Result<()> {
+            match number {
+                0 => std::future::pending().await,
+                1 => panic!("a bug of the harness"),
+                _ => bail!("no connection"),
+            }
+        }
+        let error = together(vec![client(0), client(1)]).await.unwrap_err().to_string();
+        assert!(error.contains("panicked"), "{error}");
+        let error = together(vec![client(0), client(2)]).await.unwrap_err().to_string();
+        assert_eq!(error, "no connection");
+        together(Vec::<std::future::Ready<anyhow::Result<()>>>::new()).await.unwrap();
+    }
+}

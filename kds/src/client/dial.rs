@@ -24,6 +24,7 @@ pub enum BadAddress {
     Unusable { address: String, why: String },
 }
 
+#[derive(Clone)]
 pub(super) struct Dialer {
     endpoints: Vec<Endpoint>,
     at: usize,
@@ -48,6 +49,10 @@ impl Dialer {
         // Zones start at different nodes, so that one node does not serve them all.
         let at = random() as usize % endpoints.len();
         Ok(Self { endpoints, at })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.endpoints.len()
     }
 
     /// Moves on to the next node, and names it.

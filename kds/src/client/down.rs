@@ -5,15 +5,17 @@ use std::sync::Arc;
 use higuma_model::{ClusterId, Snapshot};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
-use super::{ClientState, Ended};
+use super::adopt::{AdoptError, Order};
+use super::{ClientState, Ended, FENCED_PAUSE};
 use crate::batch::Position;
 use crate::hello::{self, Hello};
 use crate::inbox::Inbox;
 use crate::messages::Request;
 use crate::wire::Direction;
-use crate::{Action, Receiver};
+use crate::{Action, Fence, Mutant, Receiver};
 
 /// Messages that wait for the connection. One answer is at most a subscription a kind and an ACK;
 /// the sender waits for answers before it goes on.
@@ -27,15 +29,20 @@ pub(super) struct Zone<'a> {
     pub(super) state: &'a watch::Sender<ClientState>,
     /// Whether the global's history is the one that this zone follows.
     pub(super) accepted: watch::Sender<bool>,
+    /// Told when this connection has brought the zone as far as it can.
+    pub(super) settled: &'a CancellationToken,
+    pub(super) mutant: Option<Mutant>,
 }
 
 pub(super) async fn run(
     zone: Zone<'_>,
-    last: &mut Option<Position>,
+    last: &mut Option<Marked>,
+    order: &mut Option<Order>,
     channel: Channel,
 ) -> Result<std::convert::Infallible, Ended> {
     let durable = zone.snapshots.borrow().upstream();
-    let position = newest(*last, durable);
+    let adopted = order.as_ref().map(|order| order.offer.position);
+    let position = adopted.or_else(|| newest(*last, durable));
     let direction = Direction::ToZone(zone.zone.clone());
     let mut receiver = Receiver::new(direction, position, zone.pinned);
 
@@ -63,6 +70,9 @@ pub(super) async fn run(
             match action {
                 Action::Reply(request) => queued(&requests, *request).await?,
                 Action::Accepted => {
+                    if let Some(order) = order.take() {
+                        zone.adopt(order, last).await?;
+                    }
                     zone.state.send_if_modified(syncing);
                     zone.accepted.send_replace(true);
                 }
@@ -77,10 +87,14 @@ pub(super) async fn run(
                 }
                 Action::Moved(_) => zone.synced(&receiver, last),
                 Action::Fenced(fence) => {
-                    drop(requests);
-                    // The NACK is on its way when the global has closed, or the stream broke.
-                    while let Ok(Some(_)) = responses.message().await {}
-                    return Err(Ended::Fenced(fence.to_string()));
+                    let leaves = zone.mutant.is_some_and(|mutant| mutant.leaves(&fence));
+                    if order.is_none() && !leaves {
+                        zone.fenced(&fence);
+                        // The stream stays, so that the global shows why.
+                        let idle = async { while let Ok(Some(_)) = responses.message().await {} };
+                        drop(tokio::time::timeout(FENCED_PAUSE, idle).await);
+                    }
+                    return Err(Ended::Fenced(fence));
                 }
             }
         }
@@ -88,10 +102,40 @@ pub(super) async fn run(
 }
 
 impl Zone<'_> {
-    fn synced(&self, receiver: &Receiver, last: &mut Option<Position>) {
-        *last = receiver.position();
-        let version = last.map_or(0, |position| position.version);
+    /// Writes what an operator chose, now that the global has it in its history.
+    async fn adopt(&self, order: Order, last: &mut Option<Marked>) -> Result<(), Ended> {
+        let batch = order.offer.batch(self.zone.clone());
+        if let Err(error) = self.inbox.apply(batch).await {
+            order.refuse(AdoptError::Unwritten(error.to_string()));
+            return Err(Ended::Broken(error.to_string()));
+        }
+        self.note(Some(order.offer.position), last);
+        let version = order.offer.position.version;
+        tracing::warn!(version, "this zone follows its global anew, as its operator told it");
+        order.answer.send(Ok(())).ok();
+        Ok(())
+    }
+
+    fn fenced(&self, fence: &Fence) {
+        let fenced = ClientState::Fenced { reason: fence.to_string() };
+        self.state.send_if_modified(|state| {
+            let differs = *state != fenced;
+            *state = fenced;
+            differs
+        });
+        self.settled.cancel();
+    }
+
+    fn note(&self, at: Option<Position>, last: &mut Option<Marked>) {
+        let on = self.snapshots.borrow().upstream();
+        *last = at.map(|at| Marked { on, at });
+    }
+
+    fn synced(&self, receiver: &Receiver, last: &mut Option<Marked>) {
+        self.note(receiver.position(), last);
+        let version = receiver.position().map_or(0, |position| position.version);
         self.state.send_replace(ClientState::Synced { version });
+        self.settled.cancel();
     }
 }
 
@@ -103,16 +147,16 @@ fn syncing(state: &mut ClientState) -> bool {
     changes
 }
 
-/// A mark is newer than what the store says, an adopted history is not the one of the mark.
-fn newest(last: Option<Position>, durable: Option<Position>) -> Option<Position> {
-    match (last, durable) {
-        (Some(last), Some(durable))
-            if last.cluster == durable.cluster && last.version > durable.version =>
-        {
-            Some(last)
-        }
-        (_, durable) => durable,
-    }
+/// The last position that the global told, which marks move beyond the one that is written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Marked {
+    on: Option<Position>,
+    at: Position,
+}
+
+/// A mark counts for as long as what it was made on is what is written.
+fn newest(last: Option<Marked>, durable: Option<Position>) -> Option<Position> {
+    last.filter(|last| last.on == durable).map(|last| last.at).or(durable)
 }
 
 async fn queued(requests: &mpsc::Sender<Request>, request: Request) -> Result<(), Ended> {

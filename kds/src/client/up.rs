@@ -36,7 +36,7 @@ pub(super) async fn run(
     let mut sender = Sender::new(Direction::ToGlobal(zone.clone()), snapshot, cursor);
     loop {
         if let Standing::Fenced(reason) = sender.standing() {
-            return Err(Ended::Fenced(format!("the global takes nothing from here: {reason}")));
+            return Err(Ended::Refused(format!("the global takes nothing from here: {reason}")));
         }
         for response in sender.advance()? {
             let sent = responses.send(response).await;

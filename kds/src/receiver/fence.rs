@@ -19,25 +19,24 @@ const MANY_PERCENT: usize = 20;
 pub enum Fence {
     #[error(
         "the sender is cluster {got}, but what is here came from cluster {have}: correct the \
-         address (adopting another cluster is not in this version)"
+         address, or let the zone follow the other cluster with `higuma zone adopt`"
     )]
     AnotherCluster { have: ClusterId, got: ClusterId },
     #[error("the sender is cluster {got}, but this end is pinned to {pinned}: correct either")]
     NotPinned { pinned: ClusterId, got: ClusterId },
     #[error(
         "the sender's history up to version {} is not the one that was followed here: it was \
-         restored or formed anew. The zone keeps what it has (adopting another history is not in \
-         this version)", have.version
+         restored or formed anew. The zone keeps what it has until `higuma zone adopt`", have.version
     )]
     AnotherHistory { have: Position },
     #[error(
         "the sender's cluster is at version {got}, behind version {} that was followed here: it \
-         was rolled back. The zone keeps what it has (adopting that is not in this version)", have.version
+         was rolled back. The zone keeps what it has until `higuma zone adopt`", have.version
     )]
     RolledBack { have: Position, got: u64 },
     #[error(
-        "the sender would remove {removed} of {of} {kind} resources after a long absence; the \
-         zone keeps them (adopting that is not in this version)"
+        "the sender would remove {removed} of {of} {kind} resources after a long absence. The \
+         zone keeps them until `higuma zone adopt`"
     )]
     MassRemoval { kind: Kind, removed: usize, of: usize },
 }

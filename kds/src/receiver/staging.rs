@@ -29,6 +29,17 @@ pub(crate) struct Judged {
     pub(crate) refused: Vec<Verdict>,
 }
 
+/// What it says of a resource that a batch does not name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Absence {
+    /// Nothing: removals are named.
+    SaysNothing,
+    /// The sender has it not, unless it has nothing of the kind: absence is not deletion.
+    Removes,
+    /// The sender has it not. For a difference that an operator sees before it is written.
+    RemovesAll,
+}
+
 /// Subscriptions that name every synced resource here and its version at its owner.
 pub(crate) fn inventory(direction: &Direction, local: &Snapshot) -> Vec<Request> {
     let of_kind = |kind: &Kind| {
@@ -70,10 +81,19 @@ impl Staged {
     }
 
     /// Decodes and checks every entry. A refused one keeps its last accepted value; nothing that
-    /// another owner has here is overwritten or removed. With `list`, what is here of a kind and
-    /// not listed is removed, unless nothing of the kind is listed: absence is not deletion.
-    pub(crate) fn judge(self, direction: &Direction, local: &Snapshot, list: bool) -> Judged {
+    /// another owner has here is overwritten or removed.
+    pub(crate) fn judge(
+        mut self,
+        direction: &Direction,
+        local: &Snapshot,
+        absence: Absence,
+    ) -> Judged {
         let mut judged = Judged::default();
+        if absence == Absence::RemovesAll {
+            for kind in direction.kinds() {
+                self.by_type.entry(kind.name().to_owned()).or_default();
+            }
+        }
         for (type_url, (entries, names)) in self.by_type {
             let kind = type_url.parse::<Kind>().ok().filter(|k| direction.kinds().contains(k));
             let Some(kind) = kind else {
@@ -95,7 +115,12 @@ impl Staged {
             let removed = names.iter().filter_map(|name| split_entry_name(kind, name).ok());
             judged.removed.extend(removed.filter(|key| may_remove(direction, key, local)));
             // A refused entry may have a name that says nothing: then none is missing for sure.
-            if list && !named.is_empty() && judged.refused.len() == before {
+            let removes = match absence {
+                Absence::SaysNothing => false,
+                Absence::Removes => !named.is_empty(),
+                Absence::RemovesAll => true,
+            };
+            if removes && judged.refused.len() == before {
                 let here = local.of_kind(kind).filter(|r| direction.may_write(&r.owner));
                 let absent = here.filter(|r| !named.contains(&r.key)).map(|r| r.key.clone());
                 judged.removed.extend(absent);

@@ -19,7 +19,8 @@ pub(super) struct Contents {
     pub(super) bytes: usize,
 }
 
-/// Versions by entry name of what the receiver has, by kind. Bounded by the size of a message.
+/// Versions by entry name of what the receiver has, by kind. One message a kind: a later one
+/// replaces it, so that nothing grows with the number of messages.
 #[derive(Debug, Default)]
 pub(super) struct Inventory(BTreeMap<Kind, BTreeMap<String, String>>);
 
@@ -32,8 +33,15 @@ pub(super) struct Scope<'a> {
 
 impl Inventory {
     pub(super) fn add(&mut self, kind: Kind, versions: &HashMap<String, String>) {
-        let of_kind = versions.iter().map(|(name, version)| (name.clone(), version.clone()));
-        self.0.entry(kind).or_default().extend(of_kind);
+        if !versions.is_empty() {
+            let of_kind = versions.iter().map(|(name, version)| (name.clone(), version.clone()));
+            self.0.insert(kind, of_kind.collect());
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.values().map(BTreeMap::len).sum()
     }
 
     /// Whether the receiver has this already. A zone's store may have been replaced, and then equal

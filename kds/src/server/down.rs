@@ -63,7 +63,7 @@ impl Down {
                 Ok(false) => return None,
                 Err(status) => {
                     self.over = true;
-                    tracing::warn!(zone = %self.presence.zone, %status, "stream to zone ends");
+                    self.global.complaints.say(&self.presence.zone, &status, "stream to zone ends");
                     return Some((Err(status), self));
                 }
             }

@@ -66,7 +66,7 @@ impl Up {
                 },
             };
             self.over = true;
-            tracing::warn!(zone = %self.presence.zone, %status, "stream from zone ends");
+            self.global.complaints.say(&self.presence.zone, &status, "stream from zone ends");
             return Some((Err(status), self));
         }
         None

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use higuma_model::{
-    Audience, Draft, Received, Resource, SecretBytes, SecretScheme, Spec, Timestamp, Upstream,
+    Adopted, Audience, Draft, Received, Resource, SecretBytes, SecretScheme, Spec, Timestamp,
+    Upstream,
 };
 
 use super::{Undecodable, all, cluster_bytes, cluster_id, some_key};
@@ -14,11 +15,7 @@ impl From<&Received> for proto::Received {
     fn from(received: &Received) -> Self {
         Self {
             zone: received.zone.as_ref().map_or_else(String::new, |zone| zone.to_string()),
-            position: Some(proto::Position {
-                cluster: cluster_bytes(received.position.cluster),
-                epoch: received.position.epoch,
-                version: received.position.version,
-            }),
+            position: Some(received.position.into()),
             builds_on: received.builds_on,
             upserts: received.upserts.iter().map(Into::into).collect(),
             removed: received.removed.iter().map(Into::into).collect(),
@@ -30,19 +27,45 @@ impl TryFrom<proto::Received> for Received {
     type Error = Undecodable;
 
     fn try_from(wire: proto::Received) -> Result<Self, Undecodable> {
-        let position = wire.position.ok_or(Undecodable::Unknown("position"))?;
         Ok(Self {
             zone: Some(wire.zone).filter(|zone| !zone.is_empty()).map(Into::into),
-            position: Upstream {
-                cluster: cluster_id(&position.cluster)?,
-                epoch: position.epoch,
-                version: position.version,
-            },
+            position: some_position(wire.position)?,
             builds_on: wire.builds_on,
             upserts: all(wire.upserts)?,
             removed: all(wire.removed)?,
         })
     }
+}
+
+impl From<&Adopted> for proto::Adopted {
+    fn from(adopted: &Adopted) -> Self {
+        Self { replaces: Some(adopted.replaces.into()), received: Some((&adopted.received).into()) }
+    }
+}
+
+impl TryFrom<proto::Adopted> for Adopted {
+    type Error = Undecodable;
+
+    fn try_from(wire: proto::Adopted) -> Result<Self, Undecodable> {
+        let received = wire.received.ok_or(Undecodable::Unknown("received"))?;
+        Ok(Self { replaces: some_position(wire.replaces)?, received: received.try_into()? })
+    }
+}
+
+impl From<Upstream> for proto::Position {
+    fn from(position: Upstream) -> Self {
+        let Upstream { cluster, epoch, version } = position;
+        Self { cluster: cluster_bytes(cluster), epoch, version }
+    }
+}
+
+fn some_position(wire: Option<proto::Position>) -> Result<Upstream, Undecodable> {
+    let position = wire.ok_or(Undecodable::Unknown("position"))?;
+    Ok(Upstream {
+        cluster: cluster_id(&position.cluster)?,
+        epoch: position.epoch,
+        version: position.version,
+    })
 }
 
 impl From<&Resource> for proto::Resource {

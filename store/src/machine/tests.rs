@@ -174,7 +174,7 @@ fn apply_to(map: &mut BTreeMap<Key, Spec>, operations: &[Operation]) {
             Operation::Put(draft) => drop(map.insert(draft.key.clone(), draft.spec.clone())),
             Operation::Delete(key) => drop(map.remove(key)),
             Operation::DeleteMesh(_) => map.clear(),
-            Operation::Receive(_) => {}
+            Operation::Receive(_) | Operation::Adopt(_) => {}
         }
     }
 }
@@ -278,6 +278,65 @@ fn a_batch_is_written_once_with_its_position_and_from_one_store() {
     machine.apply(5, &transaction(5, receive(received(6, vec![], vec![one.key.clone()]))));
     assert!(machine.snapshot().get(&one.key).is_none());
     assert_eq!(machine.snapshot().cursor("east").unwrap().version, 6);
+}
+
+#[test]
+fn what_is_adopted_replaces_the_position_that_it_names_and_nothing_else() {
+    let zone = |random, operation| Transaction {
+        writer: Owner::zone("east"),
+        ..transaction(random, vec![operation])
+    };
+    let at = |cluster, version| Upstream { cluster: ClusterId(cluster), epoch: 1, version };
+    let down = |position, upserts, removed| Received {
+        zone: None,
+        position,
+        builds_on: None,
+        upserts,
+        removed,
+    };
+    let policy = |name: &str, version| Resource {
+        key: Key::new(Kind::TrafficPermission, "default", name),
+        ..resource(name, Owner::Global, version)
+    };
+    let (a, b) = (policy("a", 50), policy("b", 3));
+    let mut machine = machine();
+    let own = resource("own", Owner::zone("east"), 0);
+    let draft = Draft {
+        key: own.key.clone(),
+        audience: Audience::None,
+        labels: Labels::new(),
+        spec: own.spec.clone(),
+        status: None,
+    };
+    machine.apply(1, &zone(1, Operation::Put(draft)));
+    let first = down(at(9, 50), vec![a.clone()], vec![]);
+    machine.apply(2, &zone(2, Operation::Receive(first)));
+
+    let adopt = |replaces, received| Operation::Adopt(Adopted { replaces, received });
+    let other = down(at(8, 3), vec![b.clone()], vec![a.key.clone()]);
+    let before = machine.snapshot().clone();
+    for (random, operation) in [
+        (3, adopt(at(9, 49), other.clone())),
+        (4, adopt(at(8, 50), other.clone())),
+        (5, adopt(at(9, 50), down(at(8, 3), vec![], vec![own.key.clone()]))),
+        (6, adopt(at(9, 50), Received { zone: Some("west".into()), ..other.clone() })),
+    ] {
+        let outcome = machine.apply(random, &zone(random, operation));
+        assert!(matches!(outcome, Outcome::Refused(_)), "{random}: {outcome:?}");
+        assert_eq!(bytes(machine.snapshot()), bytes(&before), "{random}");
+        assert_eq!(machine.snapshot().upstream(), before.upstream(), "{random}");
+    }
+
+    let adopted = zone(7, adopt(at(9, 50), other.clone()));
+    let adopted = codec::decode(&codec::encode(&adopted).unwrap()).unwrap();
+    let outcome = machine.apply(7, &adopted);
+    assert_eq!(outcome, Outcome::Done { version: 7 });
+    let keys: Vec<_> = machine.snapshot().iter().map(|r| r.key.clone()).collect();
+    assert_eq!(keys.len(), 2, "{keys:?}");
+    assert!(keys.contains(&b.key) && keys.contains(&own.key), "{keys:?}");
+    assert_eq!(machine.snapshot().upstream(), Some(at(8, 3)));
+    let again = machine.apply(8, &zone(8, adopt(at(9, 50), other)));
+    assert!(matches!(again, Outcome::Refused(Refusal::Stale { .. })), "only once: {again:?}");
 }
 
 #[test]

@@ -41,7 +41,8 @@ pub(super) fn complete(items: &mut [Value], others: &[Value]) {
     let same = |a: &Value, b: &Value| ["mesh", "name"].iter().all(|n| a.get(n) == b.get(n));
     for item in items.iter_mut().filter(|item| lacks_version(item)) {
         let other = others.iter().find(|other| same(item, other));
-        let known = other.and_then(|other| other.get("higuma")).filter(|h| h["version"].is_u64());
+        let known = other.and_then(|other| other.get("higuma"));
+        let known = known.filter(|h| h["version"].is_u64() || h["status"] == "Fenced");
         if let Some(known) = known {
             item["higuma"] = known.clone();
         }

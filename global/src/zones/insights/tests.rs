@@ -7,7 +7,13 @@ const NOW: Timestamp = Timestamp(60_000);
 
 fn stream(id: &str) -> Stream {
     let version = "0.1.0".to_owned();
-    Stream { flow: Flow::ToZone, id: id.to_owned(), connected: Timestamp(1000), version }
+    Stream {
+        flow: Flow::ToZone,
+        id: id.to_owned(),
+        connected: Timestamp(1000),
+        version,
+        fenced: None,
+    }
 }
 
 /// Subscriptions as `node id`, `!` before those that are over.
