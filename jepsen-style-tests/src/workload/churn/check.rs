@@ -103,7 +103,7 @@ impl Seen<'_> {
     /// or a fault excuses that it was not.
     fn joined(&self, join: &ChangeOp, until: Micros) -> Result<Option<Micros>, Wrong> {
         let workload = join.node.as_str();
-        let is_called = self.callers(workload).next().is_some();
+        let is_called = !self.callers(workload).is_empty();
         let is_its = |request: &&RequestOp| {
             let answer = request.outcome.answer().filter(|answer| answer.status == 200);
             let by_it = answer.is_some_and(|answer| answer.instance == workload);
@@ -132,11 +132,11 @@ impl Seen<'_> {
     /// Who calls a workload's service from its own zone. Callers of other zones reach it through
     /// the ingress of its zone, which does not see requests but connections: those that are open
     /// stay with their instances, so nothing is owed to a new one before a new one is made.
-    fn callers<'a>(&'a self, workload: &'a str) -> impl Iterator<Item = &'static str> + use<'a> {
+    fn callers(&self, workload: &str) -> Vec<&'static str> {
         let zone = self.topology.zone(workload);
-        let here = WORKLOADS.iter().filter(move |w| !w.spare && self.topology.zone(w.name) == zone);
-        let calls = here.filter(move |w| w.calls.iter().any(|(to, _)| *to == service(workload)));
-        calls.map(|w| w.name)
+        let here = WORKLOADS.iter().filter(|w| !w.spare && self.topology.zone(w.name) == zone);
+        let calls = here.filter(|w| w.calls.iter().any(|(to, _)| *to == service(workload)));
+        calls.map(|w| w.name).collect()
     }
 
     /// A proxy needs its zone's control plane to join, and its callers need the way to it.
