@@ -8,11 +8,12 @@ use time::format_description::well_known::Rfc2822;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-use super::topology::{DIAGNOSTICS, REST};
 use higuma_testkit::poll_until;
 
+use super::topology::DIAGNOSTICS;
 use super::*;
 
+const REST: u16 = 5681;
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// A plan, and the folder that goes with it.
