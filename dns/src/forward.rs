@@ -1,6 +1,7 @@
 //! Names of other domains: what other name servers say.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hickory_proto::op::ResponseCode;
@@ -10,6 +11,7 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::system_conf::read_system_conf;
 use hickory_resolver::{Resolver, TokioResolver};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 /// How long one name server has to answer, and how often it is asked again.
@@ -23,9 +25,17 @@ const DEADLINE: Duration = Duration::from_secs(4);
 /// Answers kept, each no longer than its TTL: some hundreds of bytes each.
 const CACHED: u64 = 4_096;
 
+/// Queries that wait for other name servers at one time. With the 4 s that each waits at most,
+/// a dead upstream leaves room for 128 new ones a second; more are told `SERVFAIL` at once. Queries
+/// for `.mesh` wait for nothing and are not bounded.
+pub const MAX_FORWARDS: usize = 512;
+
 /// Asks other name servers, and keeps their answers for as long as they allow.
 #[derive(Clone)]
-pub struct Forwarder(TokioResolver);
+pub struct Forwarder {
+    resolver: TokioResolver,
+    room: Arc<Semaphore>,
+}
 
 /// There is nobody to forward to.
 #[derive(Debug, thiserror::Error)]
@@ -89,12 +99,25 @@ impl Forwarder {
         // The host's own table is the host's: who asks here is another machine.
         options.use_hosts_file = ResolveHosts::Never;
         let resolver = builder.build();
-        Ok(Self(resolver.map_err(|error| NoResolver::Unusable(error.to_string()))?))
+        let resolver = resolver.map_err(|error| NoResolver::Unusable(error.to_string()))?;
+        Ok(Self { resolver, room: Arc::new(Semaphore::new(MAX_FORWARDS)) })
+    }
+
+    /// Another bound than [`MAX_FORWARDS`].
+    #[must_use]
+    pub fn max_forwards(mut self, max: usize) -> Self {
+        self.room = Arc::new(Semaphore::new(max));
+        self
+    }
+
+    /// Room for one query, until it is dropped; none where as many wait as may.
+    pub(crate) fn room(&self) -> Option<SemaphorePermit<'_>> {
+        self.room.try_acquire().ok()
     }
 
     /// Looks up a full name; `None` without an answer in time.
     pub(crate) async fn lookup(&self, name: Name, record_type: RecordType) -> Option<Forwarded> {
-        match timeout(DEADLINE, self.0.lookup(name.clone(), record_type)).await {
+        match timeout(DEADLINE, self.resolver.lookup(name.clone(), record_type)).await {
             Ok(Ok(lookup)) => Some(Forwarded {
                 code: lookup.message().metadata.response_code,
                 answers: lookup.answers().to_vec(),

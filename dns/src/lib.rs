@@ -19,8 +19,8 @@ mod server;
 mod tcp;
 
 pub use answer::{Answer, Query, QueryType, answer};
-pub use forward::{Forwarder, NoResolver};
+pub use forward::{Forwarder, MAX_FORWARDS, NoResolver};
 pub use metrics::QueryCounts;
 pub use names::NameTable;
-pub use server::{MAX_FORWARDS, ServeError, Sockets, serve};
+pub use server::{ServeError, Sockets, serve};
 pub use tcp::{IDLE_TIMEOUT, MAX_CONNECTIONS};

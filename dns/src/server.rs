@@ -12,7 +12,7 @@ use hickory_server::net::xfer::Protocol;
 use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
 use hickory_server::zone_handler::{MessageResponse, MessageResponseBuilder};
 use tokio::net::{TcpListener, UdpSocket};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::answer::{Answer, Query, QueryType, answer};
@@ -21,11 +21,6 @@ use crate::metrics::{QueryCounts, QueryResult};
 use crate::names::NameTable;
 use crate::reply::{self, Reply};
 use crate::tcp;
-
-/// Queries that wait for other name servers at one time. With the 4 s that each waits at most,
-/// a dead upstream leaves room for 128 new ones a second; more are told `SERVFAIL` at once. Queries
-/// for `.mesh` wait for nothing and are not bounded.
-pub const MAX_FORWARDS: usize = 512;
 
 /// A socket is lost.
 #[derive(Debug, thiserror::Error)]
@@ -51,8 +46,7 @@ pub async fn serve(
     counts: QueryCounts,
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
-    let forwards = Semaphore::new(MAX_FORWARDS);
-    let name_server = Arc::new(NameServer { names, forwarder, forwards, counts });
+    let name_server = Arc::new(NameServer { names, forwarder, counts });
     let mut server = Server::new(Datagrams(name_server.clone()));
     server.register_socket(sockets.udp);
     let served = tokio::select! {
@@ -66,7 +60,6 @@ pub async fn serve(
 pub(crate) struct NameServer {
     names: watch::Receiver<Arc<NameTable>>,
     forwarder: Option<Forwarder>,
-    forwards: Semaphore,
     counts: QueryCounts,
 }
 
@@ -184,7 +177,7 @@ impl NameServer {
         let Some(forwarder) = &self.forwarder else {
             return Reply::failure(QueryResult::Refused, ResponseCode::Refused);
         };
-        let Ok(_permit) = self.forwards.try_acquire() else {
+        let Some(_room) = forwarder.room() else {
             return Reply::failure(QueryResult::Busy, ResponseCode::ServFail);
         };
         match forwarder.lookup(name.clone(), record_type).await {

@@ -36,19 +36,19 @@ fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 fn traces(id: &str, folder: &Path) -> Vec<String> {
     let needles = [format!("hgc{id}-"), folder.display().to_string()];
     let told = |argv: &[&str]| {
-        let output = Command::new(argv[0]).args(&argv[1..]).output().unwrap();
-        String::from_utf8(output.stdout).unwrap()
+        let output = Command::new(argv[0]).args(&argv[1..]).output().expect("run it");
+        String::from_utf8(output.stdout).expect("UTF-8")
     };
     let mut text = told(&["ip", "netns", "list"]);
     text += &told(&["losetup", "--all"]);
     text += &told(&["ip", "-o", "link"]);
-    text += &std::fs::read_to_string("/proc/mounts").unwrap();
+    text += &std::fs::read_to_string("/proc/mounts").expect("mounts");
     let mut traces: Vec<_> = text
         .lines()
         .filter(|line| needles.iter().any(|needle| line.contains(needle)))
         .map(str::to_owned)
         .collect();
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+    for entry in std::fs::read_dir("/proc").expect("processes").flatten() {
         let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
         let mark = format!("HIGUMA_CHAOS={id}");
         if environment.split(|byte| *byte == 0).any(|one| one == mark.as_bytes()) {

@@ -26,11 +26,6 @@ impl Namespace {
         Ok(Self { file: Arc::new(File::open(path)?), path: path.to_owned() })
     }
 
-    /// Where it was opened.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Runs `work` in the namespace and waits for it; blocks.
     pub(crate) fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> io::Result<T> {
         std::thread::scope(|scope| {

@@ -98,9 +98,10 @@ const LONGEST_END: u64 = 5000;
 /// Shorter runs have no room for a fault.
 const SHORTEST: u64 = 5000;
 const SHORTEST_FAULT: u64 = 700;
-const LONGEST_FAULT: u64 = 8000;
-/// Between two faults of a lane.
-const GAP: (u64, u64) = (300, 2500);
+const LONGEST_FAULT: u64 = 6000;
+/// Between two faults of a lane: about as long as faults are, so that a majority remains for most of
+/// the time.
+const GAP: (u64, u64) = (300, 4000);
 /// After a roll-back operators act; so it comes once, when there is something to lose.
 const ROLLBACK_AFTER: u64 = 40;
 
@@ -152,7 +153,7 @@ fn one_lane(nemesis: &Nemesis, targets: &Targets, draw: &mut Draw, end: u64) -> 
     let once = nemesis.kinds.contains(&Kind::Rollback);
     let mut planned = Vec::new();
     let mut at = if once { QUIET.max(end * ROLLBACK_AFTER / 100) } else { QUIET };
-    let longest = (end / 4).clamp(SHORTEST_FAULT, LONGEST_FAULT);
+    let longest = (end / 6).clamp(SHORTEST_FAULT, LONGEST_FAULT);
     loop {
         at += draw.between(GAP.0, GAP.1.min(GAP.0 + end / 4));
         let until = at + draw.between(SHORTEST_FAULT, longest);

@@ -110,7 +110,7 @@ fn mixed_overlaps_ends_all_globals_at_times_and_leaves_proxies_alone() {
             all_globals += usize::from(matches!(fault, Fault::Kill { nodes } if nodes.len() == 3));
         }
     }
-    assert!(overlapping > 100 && all_globals > 5, "{overlapping} {all_globals}");
+    assert!(overlapping > 100 && all_globals > 1, "{overlapping} {all_globals}");
 }
 
 #[test]

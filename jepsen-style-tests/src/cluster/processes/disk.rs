@@ -27,6 +27,7 @@ const SMALLEST: u64 = 1024;
 const SHUTDOWN: &str = "import fcntl, os, struct, sys\n\
                         fd = os.open(sys.argv[1], os.O_RDONLY)\n\
                         fcntl.ioctl(fd, 0x8004587D, struct.pack('I', 2))\n";
+const SYSTEM_PYTHON: &str = "/usr/bin/python3";
 
 #[derive(Debug)]
 pub(super) struct Disk {
@@ -63,7 +64,10 @@ impl Disk {
     /// From now on nothing that is written stays, and nothing that was not synced.
     pub(super) fn cut(&mut self) -> anyhow::Result<()> {
         if !self.cut {
-            run(&["python3", "-c", SHUTDOWN, &self.mount.display().to_string()])
+            // The host's own: a version switcher in PATH takes seconds to find one.
+            let system = Path::new(SYSTEM_PYTHON).exists();
+            let python = if system { SYSTEM_PYTHON } else { "python3" };
+            run(&[python, "-IS", "-c", SHUTDOWN, &self.mount.display().to_string()])
                 .context("cannot cut the power of a file system")?;
             // The ballast is not synced, so it may or may not survive.
             self.cut = true;
@@ -82,7 +86,26 @@ impl Disk {
     /// Makes it usable, though the power stays cut as far as its node knows.
     pub(super) fn remount(&mut self) -> anyhow::Result<()> {
         unmount(&self.mount)?;
+        self.wait_until_released()?;
         self.mount()
+    }
+
+    /// A mount namespace that somebody made meanwhile, such as a container's that starts, holds a
+    /// copy of the mount for a while. Mounted during that, it would be the old file system once
+    /// more, which still takes no writes.
+    fn wait_until_released(&self) -> anyhow::Result<()> {
+        let end = Instant::now() + BUSY;
+        while let Some(device) = loop_device(&self.image) {
+            if Instant::now() > end {
+                bail!(
+                    "{device} still holds {} {BUSY:?} after it was unmounted: another mount \
+                     namespace has it",
+                    self.image.display()
+                );
+            }
+            std::thread::sleep(LOOK);
+        }
+        Ok(())
     }
 
     /// Whatever was written stays.
@@ -136,6 +159,16 @@ impl Disk {
         run(&["mount", "-t", "ext4", "-o", "loop", &image, &mount])?;
         Ok(())
     }
+}
+
+/// The loop device whose file this is.
+fn loop_device(image: &Path) -> Option<String> {
+    let devices = std::fs::read_dir("/sys/block").ok()?.flatten();
+    let mut loops = devices.filter(|device| {
+        let file = std::fs::read_to_string(device.path().join("loop/backing_file"));
+        file.is_ok_and(|file| Path::new(file.trim_end()) == image)
+    });
+    loops.next().map(|device| device.file_name().to_string_lossy().into_owned())
 }
 
 /// Unmounts, waiting until what has just ended has let go of it.

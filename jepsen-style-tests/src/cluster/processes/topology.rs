@@ -28,9 +28,7 @@ use super::Shape;
 use super::folders::Folders;
 use crate::cluster::{Node, Role};
 
-pub(crate) const REST: u16 = 5681;
-pub(crate) const DIAGNOSTICS: u16 = 5680;
-pub(crate) const DNS: u16 = 5653;
+pub(super) const DIAGNOSTICS: u16 = 5680;
 const RAFT: u16 = 5684;
 const KDS: u16 = 5685;
 /// Bootstrap and ADS of a zone's control plane.
