@@ -88,10 +88,10 @@ async fn send_raw(node: &Node, path: &'static str, messages: Vec<Bytes>) -> Stat
     let sending = async {
         for message in messages {
             if sender.send(message).await.is_err() {
-                return;
+                break;
             }
         }
-        // The stream stays open: that it ends is up to the other end.
+        // That the stream ends, and with which status, is up to the other end.
         futures::future::pending::<()>().await;
     };
     let reading = async {
