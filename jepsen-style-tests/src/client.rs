@@ -55,6 +55,10 @@ impl Call {
         Self { method: Method::PUT, path: path.into(), body: Some(body), if_match: None }
     }
 
+    pub(crate) fn post(path: impl Into<String>, body: Value) -> Self {
+        Self { method: Method::POST, path: path.into(), body: Some(body), if_match: None }
+    }
+
     pub(crate) fn delete(path: impl Into<String>) -> Self {
         Self { method: Method::DELETE, path: path.into(), body: None, if_match: None }
     }
@@ -141,6 +145,7 @@ impl Client {
     }
 
     /// With another limit for a call than [`CALL_LIMIT`].
+    #[cfg(test)]
     pub(crate) fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self

@@ -164,13 +164,6 @@ impl Recorder {
     }
 }
 
-/// Reads a history; with `Value`s for whoever does not know the workload.
-pub(crate) fn read<C: DeserializeOwned, A: DeserializeOwned>(
-    path: &Path,
-) -> anyhow::Result<Vec<Operation<C, A>>> {
-    read_lines(path)
-}
-
 fn read_lines<T: DeserializeOwned>(path: &Path) -> anyhow::Result<Vec<T>> {
     let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut operations = Vec::new();

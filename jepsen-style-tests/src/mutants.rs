@@ -40,6 +40,22 @@ const MUTANTS: &[Mutant] = &[
         seconds: 15,
         seeds: &[1, 2, 3],
     },
+    Mutant {
+        name: "obey-rollback",
+        defect: "a zone obeys globals that were rolled back",
+        test: "zones",
+        nemesis: "rollback",
+        seconds: 15,
+        seeds: &[1, 2, 3],
+    },
+    Mutant {
+        name: "empty-list-deletes",
+        defect: "what an empty first list lacks is deleted",
+        test: "zones",
+        nemesis: "rollback",
+        seconds: 15,
+        seeds: &[1, 2, 3],
+    },
 ];
 
 /// Runs each until it is found: 0 if all are, 1 if one is not, 3 if the harness failed.

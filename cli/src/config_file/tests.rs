@@ -59,8 +59,9 @@ fn other_value(flag: &Arg) -> String {
     if let Some(value) = possible.iter().rfind(|value| !is_default(value.get_name())) {
         return value.get_name().to_owned();
     }
+    let takes = flag.get_value_names().unwrap_or_default();
     match long {
-        "raft-bind" => "127.9.9.9",
+        _ if takes.first().is_some_and(|name| name == "IP") => "127.9.9.9",
         "bind" | "admin" | "diagnostics" | "dns" => "127.9.9.9:1234",
         "members" => "1=127.0.0.1:1",
         "drain-time" => "7s",
@@ -80,11 +81,7 @@ fn every_flag_of_every_run_command_can_stand_in_the_file() {
                 continue;
             }
             let switch = matches!(flag.get_action(), ArgAction::SetTrue);
-            let mut value_of = if switch { "true".to_owned() } else { other_value(flag) };
-            // A bind is an address with a port in one command, and without in the others.
-            if long == "bind" && path.len() == 2 {
-                "127.9.9.9".clone_into(&mut value_of);
-            }
+            let value_of = if switch { "true".to_owned() } else { other_value(flag) };
             let rest: String = {
                 let is_this = |line: &&str| line.starts_with(&format!("{long}:"));
                 let mut keep = Vec::new();

@@ -7,6 +7,7 @@ mod register;
 mod requests;
 mod set;
 mod traffic;
+mod zones;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -61,6 +62,7 @@ pub(crate) fn all() -> Vec<Box<dyn Workload>> {
     vec![
         Box::new(register::Register),
         Box::new(set::Set),
+        Box::new(zones::Zones),
         Box::new(traffic::Traffic),
         Box::new(churn::Churn::default()),
     ]

@@ -10,7 +10,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tonic::Status;
 use tonic::client::Grpc;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
 use super::*;
 use crate::MAX_MESSAGE_BYTES;
@@ -88,10 +88,10 @@ async fn send_raw(node: &Node, path: &'static str, messages: Vec<Bytes>) -> Stat
     let sending = async {
         for message in messages {
             if sender.send(message).await.is_err() {
-                return;
+                break;
             }
         }
-        // The stream stays open: that it ends is up to the other end.
+        // That the stream ends, and with which status, is up to the other end.
         futures::future::pending::<()>().await;
     };
     let reading = async {
@@ -179,10 +179,15 @@ impl kuma::kds_sync_service_server::KdsSyncService for Stranger {
 
     async fn global_to_zone_sync(
         &self,
-        _: tonic::Request<tonic::Streaming<Request>>,
+        call: tonic::Request<tonic::Streaming<Request>>,
     ) -> Result<tonic::Response<Self::GlobalToZoneSyncStream>, Status> {
         self.calls.fetch_add(1, Ordering::Relaxed);
-        let endless = futures::stream::iter(self.responses.clone().into_iter().cycle().map(Ok));
+        // What the zone says is not read, and the stream of it stays open.
+        let state = (call.into_inner(), self.responses.clone().into_iter().cycle());
+        let endless = futures::stream::unfold(state, |(unread, mut responses)| async move {
+            let response = responses.next()?;
+            Some((Ok(response), (unread, responses)))
+        });
         let mut response = tonic::Response::new(endless.boxed());
         crate::hello::agree(None, response.metadata_mut());
         Ok(response)
@@ -205,6 +210,7 @@ async fn serve_stranger(
     let calls = Arc::new(AtomicUsize::new(0));
     let stranger = Stranger { responses, calls: calls.clone() };
     let service = kuma::kds_sync_service_server::KdsSyncServiceServer::new(stranger)
+        .accept_compressed(CompressionEncoding::Gzip)
         .max_encoding_message_size(usize::MAX);
     tasks.spawn(async move {
         let server = tonic::transport::Server::builder().add_service(service);

@@ -101,7 +101,8 @@ impl Process {
         clean(&mut command);
         command.env(MARK, &launch.id).env(MARK_NODE, node);
         command.envs(launch.envoy.iter().map(|path| ("HIGUMA_ENVOY", path)));
-        command.envs(launch.mutant.iter().map(|name| ("HIGUMA_MUTANT", name)));
+        let mutant = launch.mutant.iter().filter(|mutant| self.program.has(mutant));
+        command.envs(mutant.map(|name| ("HIGUMA_MUTANT", name)));
         if let (Some(clocks), true) = (&launch.clocks, self.program.is_control_plane()) {
             if !clocks.folder.join(node).exists() {
                 clocks.set(node, 0)?;

@@ -8,6 +8,8 @@ use time::format_description::well_known::Rfc2822;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
+use higuma_testkit::poll_until;
+
 use super::topology::DIAGNOSTICS;
 use super::*;
 
@@ -52,12 +54,10 @@ async fn get(cluster: &Processes, node: &str, port: u16, path: &str) -> std::io:
 
 /// Waits until a node's diagnostics say that it is ready.
 async fn ready(cluster: &Processes, node: &str) {
-    let ready = async {
-        while !matches!(get(cluster, node, DIAGNOSTICS, "/ready").await, Ok(200)) {
-            tokio::time::sleep(LOOK).await;
-        }
-    };
-    timeout(LIMIT, ready).await.unwrap_or_else(|_| panic!("{node} is not ready"));
+    let asked = || get(cluster, node, DIAGNOSTICS, "/ready");
+    let ready = poll_until("/ready is 200", LIMIT, asked, |status| matches!(status, Ok(200)));
+    let last = ready.await.unwrap_or_else(|why| panic!("{node} is not ready: {why}"));
+    assert_eq!(last.expect("is what was waited for"), 200);
 }
 
 fn nothing_left(plan: &Plan) {
@@ -261,15 +261,8 @@ async fn call(cluster: &Processes, request: String) -> std::io::Result<String> {
 }
 
 async fn until_done(cluster: &Processes, request: String) -> String {
-    let done = async {
-        loop {
-            match call(cluster, request.clone()).await {
-                Ok(body) => return body,
-                Err(_) => tokio::time::sleep(LOOK).await,
-            }
-        }
-    };
-    timeout(LIMIT, done).await.unwrap_or_else(|_| panic!("no success: {request}"))
+    let done = poll_until("done", LIMIT, || call(cluster, request.clone()), Result::is_ok).await;
+    done.expect("in time").expect("is what was waited for")
 }
 
 async fn put(cluster: &Processes, mesh: &str) {

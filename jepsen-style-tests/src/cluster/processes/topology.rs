@@ -68,6 +68,15 @@ impl Program {
     pub(super) fn is_control_plane(&self) -> bool {
         matches!(self.name, "global" | "remote")
     }
+
+    /// Whether it has this defect, and starts with it: those of KDS are a zone's, those of the
+    /// store every control plane's.
+    pub(super) fn has(&self, mutant: &str) -> bool {
+        match mutant {
+            "obey-rollback" | "empty-list-deletes" => self.name == "remote",
+            _ => self.is_control_plane(),
+        }
+    }
 }
 
 impl Host {

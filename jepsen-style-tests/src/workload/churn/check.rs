@@ -11,8 +11,8 @@ use crate::workload::requests::check::{self, seconds};
 use crate::workload::requests::path::{Excuses, Topology};
 use crate::workload::requests::{self, RequestOp, WORKLOADS};
 
-/// Within this, a proxy that joined is asked by those that call its service, and what its own
-/// application calls answers. Seconds, of which Envoy's start takes most, on a machine that does
+/// Within this, a proxy that joined is asked by those that call its service from its zone; what
+/// nobody there calls gets answers to what it calls itself. Seconds, of which Envoy's start takes most, on a machine that does
 /// much else.
 pub(super) const SERVED: Micros = 15_000_000;
 
@@ -103,8 +103,7 @@ impl Seen<'_> {
     /// or a fault excuses that it was not.
     fn joined(&self, join: &ChangeOp, until: Micros) -> Result<Option<Micros>, Wrong> {
         let workload = join.node.as_str();
-        let service = service(workload);
-        let is_called = self.callers(service).next().is_some();
+        let is_called = !self.callers(workload).is_empty();
         let is_its = |request: &&RequestOp| {
             let answer = request.outcome.answer().filter(|answer| answer.status == 200);
             let by_it = answer.is_some_and(|answer| answer.instance == workload);
@@ -116,7 +115,7 @@ impl Seen<'_> {
         match first {
             Some(first) if first <= due => Ok(Some(first.saturating_sub(join.end))),
             _ if until < due || self.last() < due => Ok(None),
-            _ if self.excuses_join(workload, service).cover(join.start, due) => Ok(None),
+            _ if self.excuses_join(workload).cover(join.start, due) => Ok(None),
             _ => {
                 let (bound, at) = (SERVED / 1_000_000, seconds(join.start));
                 let why = format!("{workload} joined at {at} and served nothing for {bound} s");
@@ -130,16 +129,21 @@ impl Seen<'_> {
         self.lists.iter().map(|list| list.end).max().unwrap_or(0)
     }
 
-    fn callers<'a>(&self, service: &'a str) -> impl Iterator<Item = &'static str> + use<'a> {
-        let calls = WORKLOADS.iter().filter(|w| !w.spare);
-        calls.filter(move |w| w.calls.iter().any(|(called, _)| *called == service)).map(|w| w.name)
+    /// Who calls a workload's service from its own zone. Callers of other zones reach it through
+    /// the ingress of its zone, which does not see requests but connections: those that are open
+    /// stay with their instances, so nothing is owed to a new one before a new one is made.
+    fn callers(&self, workload: &str) -> Vec<&'static str> {
+        let zone = self.topology.zone(workload);
+        let here = WORKLOADS.iter().filter(|w| !w.spare && self.topology.zone(w.name) == zone);
+        let calls = here.filter(|w| w.calls.iter().any(|(to, _)| *to == service(workload)));
+        calls.map(|w| w.name).collect()
     }
 
     /// A proxy needs its zone's control plane to join, and its callers need the way to it.
-    fn excuses_join(&self, workload: &str, service: &str) -> Excuses {
+    fn excuses_join(&self, workload: &str) -> Excuses {
         let mut path = self.topology.control(workload);
-        for caller in self.callers(service) {
-            path = path.and(self.topology.request(caller, service));
+        for caller in self.callers(workload) {
+            path = path.and(self.topology.request(caller, service(workload)));
         }
         for called in WORKLOADS.iter().filter(|w| w.name == workload).flat_map(|w| w.calls) {
             path = path.and(self.topology.request(workload, called.0));

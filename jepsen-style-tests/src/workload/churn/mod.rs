@@ -125,14 +125,22 @@ impl Churn {
         here.map(|node| node.name.clone()).collect()
     }
 
-    /// Every control plane with what it should have.
-    fn expected(&self, context: &Context) -> Vec<(String, BTreeSet<String>)> {
-        let of_remotes = remotes(context)
-            .into_iter()
-            .map(|(zone, node)| (node.name, self.running(context, Some(&zone))));
-        let all = self.running(context, None);
-        let of_globals = globals(&*context.cluster).into_iter().map(|node| (node, all.clone()));
-        of_remotes.chain(of_globals).collect()
+    /// Every control plane with what it should have. A fenced zone tells the globals nothing, so
+    /// nothing is known of what they should have.
+    async fn expected(&self, context: &Context) -> Vec<(String, BTreeSet<String>)> {
+        let mut expected = Vec::new();
+        let mut fenced = false;
+        for (zone, node) in remotes(context) {
+            let mut client = Client::new(context.cluster.clone(), node.name.clone());
+            fenced |= requests::is_fenced(&mut client, &zone).await;
+            expected.push((node.name, self.running(context, Some(&zone))));
+        }
+        if !fenced {
+            let all = self.running(context, None);
+            let of_globals = globals(&*context.cluster).into_iter();
+            expected.extend(of_globals.map(|node| (node, all.clone())));
+        }
+        expected
     }
 }
 
@@ -156,7 +164,8 @@ impl Workload for Churn {
         for lane in Lane::both(context, &self.pairs()) {
             clients.push(Box::pin(lane.run(context.clone(), APART, stop.clone())));
         }
-        for (node, _) in self.expected(context) {
+        let remotes = remotes(context).into_iter().map(|(_, node)| node.name);
+        for node in remotes.chain(globals(&*context.cluster)) {
             clients.push(Box::pin(watch(context.clone(), node, stop.clone())));
         }
         let there = |name: &str| context.cluster.nodes().iter().any(|node| node.name == name);
@@ -168,7 +177,7 @@ impl Workload for Churn {
 
     async fn finish(&self, context: &Context) -> anyhow::Result<()> {
         recovery::wait_until(context, "the Dataplanes are the running proxies", || async {
-            for (node, expected) in self.expected(context) {
+            for (node, expected) in self.expected(context).await {
                 let mut client = Client::new(context.cluster.clone(), node.clone());
                 let listed = list(&mut client).await.map_err(|why| format!("{node}: {why}"))?;
                 if listed != expected {
@@ -188,7 +197,7 @@ impl Workload for Churn {
                 lane.request(context).await?;
             }
         }
-        for (node, expected) in self.expected(context) {
+        for (node, expected) in self.expected(context).await {
             let mut client = Client::new(context.cluster.clone(), node.clone());
             record(context, &mut client, LIST_AT_END, Some(expected)).await?;
         }
@@ -256,7 +265,8 @@ async fn list(client: &mut Client) -> Result<BTreeSet<String>, String> {
     }
     let items = answer.body["items"].as_array().ok_or("a list without items")?;
     let names = items.iter().map(|item| {
-        let shown = item["labels"]["kuma.io/display-name"].as_str().or(item["name"].as_str());
+        let shown =
+            item["labels"]["kuma.io/display-name"].as_str().or_else(|| item["name"].as_str());
         shown.map(str::to_owned).ok_or_else(|| "a Dataplane without a name".to_owned())
     });
     names.collect()

@@ -251,11 +251,18 @@ pub(crate) async fn progress(client: &mut Client) -> Result<Vec<(String, ZonePro
     }
     let zones = answer.body["zones"].as_object().ok_or("no zones in the answer")?;
     let each = zones.iter().map(|(zone, said)| {
-        let number = |field: &str| said[field].as_u64().ok_or(format!("{field} is no number"));
+        let number =
+            |field: &str| said[field].as_u64().ok_or_else(|| format!("{field} is no number"));
         let proxies = usize::try_from(number("proxies")?).map_err(|e| e.to_string())?;
         Ok((zone.clone(), ZoneProgress { version: number("version")?, proxies }))
     });
     each.collect()
+}
+
+/// Whether a zone says that it refuses its global; that it says nothing is no.
+pub(crate) async fn is_fenced(client: &mut Client, zone: &str) -> bool {
+    let answered = client.call(client::Call::get("/_progress")).await;
+    answered.is_ok_and(|answer| answer.body["zones"][zone]["fenced"].is_string())
 }
 
 /// The control plane of each zone: zone and node.

@@ -141,7 +141,7 @@ impl Judged {
         };
         let in_force = routes.in_force(zone, request.start, request.end);
         let leads = |policy: &&Policy| policy.leads_to(&answer.version, &answer.zone);
-        if !in_force.policies.iter().any(|policy| leads(policy)) {
+        if !in_force.policies.iter().any(leads) {
             let why = format!(
                 "{} was answered by {} in {} at {}, to which {:?} does not lead",
                 request.node,

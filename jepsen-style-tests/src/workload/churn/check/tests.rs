@@ -40,17 +40,20 @@ fn list(id: u64, node: &str, second: u64, listed: &[&str]) -> ListOp {
 }
 
 fn answered_by(id: u64, instance: &str, second: u64) -> RequestOp {
-    let mut op = request(id, "web", "billing", second * SECOND, 200);
+    let mut op = request(id, "web", "backend", second * SECOND, 200);
     if let Outcome::Done { answer } = &mut op.outcome {
         answer.instance = instance.to_owned();
     }
     op
 }
 
-/// billing-2 joins at 1 s, is asked at 4 s, leaves at 20 s and joins again at 60 s; and these.
+/// backend-v1-2 joins at 1 s, is asked at 4 s, leaves at 20 s and joins again at 60 s; and these.
 fn judged(requests: Vec<RequestOp>, lists: Vec<ListOp>, faults: &[FaultEvent]) -> Finding {
-    let changes =
-        [join(100, "billing-2", 1), leave(101, "billing-2", 20), join(102, "billing-2", 60)];
+    let changes = [
+        join(100, "backend-v1-2", 1),
+        leave(101, "backend-v1-2", 20),
+        join(102, "backend-v1-2", 60),
+    ];
     let topology = both_zones();
     let end = list(999, "west", 100, &[]);
     let (requests, lists) = (requests, lists.into_iter().chain([end]).collect::<Vec<_>>());
@@ -60,7 +63,7 @@ fn judged(requests: Vec<RequestOp>, lists: Vec<ListOp>, faults: &[FaultEvent]) -
 
 /// What makes both joins good.
 fn asked() -> Vec<RequestOp> {
-    vec![answered_by(1, "billing-2", 4), answered_by(2, "billing-2", 62)]
+    vec![answered_by(1, "backend-v1-2", 4), answered_by(2, "backend-v1-2", 62)]
 }
 
 fn violates(finding: &Finding, ids: &[u64]) -> bool {
@@ -69,37 +72,38 @@ fn violates(finding: &Finding, ids: &[u64]) -> bool {
 
 #[test]
 fn who_joins_is_asked_and_who_leaves_is_gone() {
-    let lists = vec![list(200, "west", 10, &["billing-2"]), list(201, "west", 40, &["billing"])];
+    let lists =
+        vec![list(200, "east", 10, &["backend-v1-2"]), list(201, "east", 40, &["backend-v1"])];
     assert_eq!(judged(asked(), lists, &[]), Finding::Held);
 }
 
 #[test]
 fn a_joined_proxy_that_is_not_asked_in_time_is_a_violation() {
-    let late = vec![answered_by(1, "billing-2", 18), answered_by(2, "billing-2", 62)];
+    let late = vec![answered_by(1, "backend-v1-2", 18), answered_by(2, "backend-v1-2", 62)];
     assert!(violates(&judged(late.clone(), vec![], &[]), &[100]));
     // With the globals down all the same; with its own control plane down it is excused.
     let globals = [kill(&["global-1", "global-2", "global-3"], 0, 15)];
     assert!(violates(&judged(late.clone(), vec![], &globals), &[100]));
-    assert_eq!(judged(late, vec![], &[kill(&["west"], 0, 5)]), Finding::Held);
+    assert_eq!(judged(late, vec![], &[kill(&["east"], 0, 5)]), Finding::Held);
 }
 
 #[test]
 fn a_proxy_that_left_answers_nothing() {
     let mut requests = asked();
-    requests.push(answered_by(3, "billing-2", 30));
+    requests.push(answered_by(3, "backend-v1-2", 30));
     assert!(violates(&judged(requests, vec![], &[]), &[101, 3]));
 }
 
 #[test]
 fn the_dataplane_of_a_proxy_that_left_goes() {
-    let zone = || vec![list(200, "west", 30, &["billing", "billing-2"])];
+    let zone = || vec![list(200, "east", 30, &["backend-v1", "backend-v1-2"])];
     assert!(violates(&judged(asked(), zone(), &[]), &[101, 200]));
     assert!(violates(&judged(asked(), zone(), &[kill(&["global-1"], 22, 25)]), &[101, 200]));
-    assert_eq!(judged(asked(), zone(), &[kill(&["west"], 20, 25)]), Finding::Held);
-    let global = || vec![list(200, "global-1", 30, &["billing", "billing-2"])];
+    assert_eq!(judged(asked(), zone(), &[kill(&["east"], 20, 25)]), Finding::Held);
+    let global = || vec![list(200, "global-1", 30, &["backend-v1", "backend-v1-2"])];
     assert!(violates(&judged(asked(), global(), &[]), &[101, 200]));
     assert_eq!(judged(asked(), global(), &[kill(&["global-1"], 22, 25)]), Finding::Held);
-    let soon = vec![list(200, "west", 24, &["billing-2"])];
+    let soon = vec![list(200, "east", 24, &["backend-v1-2"])];
     assert_eq!(judged(asked(), soon, &[]), Finding::Held);
 }
 
@@ -118,4 +122,17 @@ fn at_the_end_every_control_plane_has_the_running_proxies() {
     silent.outcome = Outcome::Refused { why: "no answer".to_owned() };
     assert!(matches!(equal(&[silent]).finding, Finding::Undecided { .. }));
     assert!(matches!(equal(&[]).finding, Finding::Undecided { .. }));
+}
+
+#[test]
+fn who_is_called_from_another_zone_only_is_owed_answers_to_its_own_calls() {
+    let topology = both_zones();
+    let (changes, lists) = ([join(100, "billing-2", 1)], [list(999, "west", 100, &[])]);
+    let found = |requests: &[RequestOp]| {
+        let seen = Seen { requests, lists: &lists, topology: &topology, faults: &[] };
+        seen.verdict(&changes).finding
+    };
+    let own = request(1, "billing-2", "backend", 4 * SECOND, 200);
+    assert!(matches!(found(&[own]), Finding::Undecided { .. }), "nobody left");
+    assert!(violates(&found(&[request(1, "web", "billing", 4 * SECOND, 200)]), &[100]));
 }
