@@ -182,6 +182,8 @@ async fn with_cluster(
         prepared = run.workload.prepare(&before) => prepared.context("cannot prepare")?,
         () = stop.cancelled() => return Ok(()),
     }
+    // Written out before its file begins anew.
+    drop(before);
     let context = context(Recorder::create(&folder.history())?);
     let mut failures = Failures::default();
     let phases = Phases { run, folder, context: &context, stop };
