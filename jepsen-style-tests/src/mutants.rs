@@ -52,7 +52,7 @@ const MUTANTS: &[Mutant] = &[
         name: "empty-list-deletes",
         defect: "what an empty first list lacks is deleted",
         test: "zones",
-        nemesis: "rollback",
+        nemesis: "empty",
         seconds: 15,
         seeds: &[1, 2, 3],
     },
