@@ -86,12 +86,13 @@ pub(crate) async fn conduct(run: &Run, stop: CancellationToken) -> anyhow::Resul
     if stop.is_cancelled() && !run.keep {
         failures.0.push("ended by a signal".to_owned());
     }
+    // A history that cannot be judged gets its report all the same, which says why.
+    let verdicts = record.ended.and_then(|_| {
+        failures.note(judge::judge(&*run.workload, &folder).context("cannot judge the run"))
+    });
+    let verdicts = verdicts.unwrap_or_default();
     record.harness_failures.extend(failures.0);
     folder.write_record(&record)?;
-    let verdicts = match record.ended {
-        Some(_) => judge::judge(&*run.workload, &folder)?,
-        None => Vec::new(),
-    };
     folder.write_verdicts(&verdicts)?;
     let ended = Ended::of(&verdicts, record.harness_failures.len());
     Ok((folder, ended))

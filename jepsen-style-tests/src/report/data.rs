@@ -132,7 +132,7 @@ fn unheeded(record: &RunRecord, faults: &[FaultEvent]) -> Vec<String> {
     if record.harness_failures.is_empty() {
         found.extend(faults.iter().filter_map(|event| {
             let failure = event.failure.as_ref()?;
-            Some(format!("{}: {failure}", super::timeline::label(&event.fault)))
+            Some(format!("{}: {failure}", event.fault))
         }));
         if record.ended.is_none() {
             found.push("the record has no end: the harness stopped before the run did".to_owned());

@@ -1,7 +1,9 @@
 //! The logs of all processes, folded, with what was cut.
 
+use serde_json::{Map, Value};
+
 use super::data::{Log, Run};
-use super::markup::{Markup, Text, bytes};
+use super::markup::{Markup, Text, brief, bytes};
 
 pub(super) fn write(out: &mut Markup, run: &Run) {
     out.put(format_args!("<section id=\"logs\"><h2>Logs</h2>"));
@@ -20,7 +22,8 @@ pub(super) fn write(out: &mut Markup, run: &Run) {
 }
 
 fn one(out: &mut Markup, log: &Log) {
-    let bad = log.text.lines().filter(|line| level(line) == "error").count();
+    let lines: Vec<String> = log.text.lines().map(readable).collect();
+    let bad = lines.iter().filter(|line| level(line) == "error").count();
     out.put(format_args!(
         "<details class=\"log\"><summary>{} <small>{}{}{}</small></summary>",
         Text(&log.node),
@@ -41,19 +44,32 @@ fn one(out: &mut Markup, log: &Log) {
         return;
     }
     out.put(format_args!("<pre>"));
-    for line in log.text.lines() {
-        let line = plain(line);
-        match level(&line) {
-            "" => out.put(format_args!("<span>{}\n</span>", Text(&line))),
-            level => out.put(format_args!("<span class=\"{level}\">{}\n</span>", Text(&line))),
+    for line in &lines {
+        match level(line) {
+            "" => out.put(format_args!("<span>{}\n</span>", Text(line))),
+            level => out.put(format_args!("<span class=\"{level}\">{}\n</span>", Text(line))),
         }
     }
     out.put(format_args!("</pre></details>\n"));
 }
 
+/// A line as a terminal would show it: our processes write JSON into files.
+fn readable(line: &str) -> String {
+    let fields = serde_json::from_str::<Map<String, Value>>(line).ok();
+    let told = fields.and_then(|mut fields| {
+        let mut take = |name: &str| fields.shift_remove(name).filter(Value::is_string);
+        let (time, level, target) = (take("timestamp")?, take("level")?, take("target")?);
+        let message = take("message").unwrap_or_default();
+        let (time, level) = (brief(&time), brief(&level));
+        let rest = if fields.is_empty() { String::new() } else { brief(&Value::Object(fields)) };
+        Some(format!("{time} {level:>5} {}: {} {rest}", brief(&target), brief(&message)))
+    });
+    told.map_or_else(|| plain(line), |told| told.trim_end().to_owned())
+}
+
 /// The style of a line.
 fn level(line: &str) -> &'static str {
-    let start = &line[..line.floor_char_boundary(60)];
+    let start = &line[..line.floor_char_boundary(80)];
     let says = |word: &str| start.split(|c: char| !c.is_alphabetic()).any(|part| part == word);
     if says("ERROR") || line.contains("panicked at") || says("critical") {
         "error"

@@ -2,7 +2,6 @@
 
 use super::data::Run;
 use super::markup::{Markup, Text};
-use super::timeline;
 use crate::history::Micros;
 use crate::run::FaultEvent;
 
@@ -107,7 +106,7 @@ pub(super) fn backdrop(out: &mut Markup, run: &Run, top: f64, bottom: f64) {
              height=\"{:.1}\"><title>{}</title></rect>",
             (to - from).max(1.0),
             bottom - top,
-            Text(&timeline::label(&event.fault)),
+            Text(&event.fault.to_string()),
         ));
     }
     if let Some(healed) = run.record.healed {

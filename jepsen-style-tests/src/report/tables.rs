@@ -2,7 +2,6 @@
 
 use super::data::{Is, Run};
 use super::markup::{Markup, Text, count, counted, moment, span};
-use super::timeline;
 use crate::history::Micros;
 use crate::run::FaultEvent;
 
@@ -47,7 +46,7 @@ fn fault(out: &mut Markup, run: &Run, event: &FaultEvent) {
         "<tr class=\"{}\"><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
          <td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td>{}</td></tr>",
         if status.is_empty() { "" } else { "failed" },
-        Text(&timeline::label(&event.fault)),
+        Text(&event.fault.to_string()),
         moment(event.installing),
         between(Some(event.installing), event.installed),
         between(event.installed, in_effect),

@@ -1,13 +1,10 @@
 //! Operations and faults on one timeline: a row for each fault that overlaps others, a lane for
 //! each client, and the run's phases.
 
-use serde_json::Value;
-
 use super::data::{Is, Run};
 use super::markup::{Markup, Text, brief, count, counted, cut, moment, span};
 use super::scale::{self, LEFT, RIGHT, TimeScale};
 use crate::history::{Micros, Operation};
-use crate::nemesis::Fault;
 use crate::run::FaultEvent;
 
 /// Lanes drawn; more would be thinner than a line on a screen.
@@ -15,6 +12,9 @@ const MOST_LANES: usize = 64;
 const PHASES: f64 = 22.0;
 const FAULT_ROW: f64 = 17.0;
 const LANE: f64 = 15.0;
+/// Characters of a fault's label, and how wide one is.
+const LABEL: usize = 46;
+const LETTER: f64 = 5.6;
 
 pub(super) fn write(out: &mut Markup, run: &Run) {
     out.put(format_args!("<section id=\"timeline\"><h2>Timeline</h2>"));
@@ -86,10 +86,22 @@ pub(super) fn fault_rows(faults: &[FaultEvent], end: Micros) -> Vec<usize> {
             free_from.len() - 1
         });
         // A label needs room even where its fault is short.
-        free_from[row] = scale::until(event, end).max(event.installing + end / 8);
+        free_from[row] = scale::until(event, end).max(event.installing + label_micros(event, end));
         rows[index] = row;
     }
     rows
+}
+
+/// How much time a fault's label covers.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a place in a drawing"
+)]
+fn label_micros(event: &FaultEvent, end: Micros) -> Micros {
+    let letters = event.fault.to_string().chars().count().min(LABEL) + 2;
+    (letters as f64 * LETTER / (RIGHT - LEFT) * end as f64) as Micros
 }
 
 fn phases(out: &mut Markup, run: &Run, bottom: f64) {
@@ -119,7 +131,7 @@ fn phases(out: &mut Markup, run: &Run, bottom: f64) {
 /// A fault's band: rising while it is installed, full while in effect, hatched while it is healed.
 fn fault(out: &mut Markup, run: &Run, event: &FaultEvent, y: f64) {
     let time = TimeScale::of(run);
-    let name = label(&event.fault);
+    let name = cut(&event.fault.to_string(), LABEL);
     let start = time.x(event.installing);
     out.put(format_args!("<g class=\"fault\"><title>{}</title>", Text(&told(event))));
     let box_height = FAULT_ROW - 3.0;
@@ -149,7 +161,7 @@ fn fault(out: &mut Markup, run: &Run, event: &FaultEvent, y: f64) {
         "<text class=\"{}\" x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{failed}{}</text></g>",
         if event.failure.is_some() { "label failed" } else { "label" },
         y + 11.0,
-        Text(&cut(&name, 46)),
+        Text(&name),
     ));
 }
 
@@ -158,7 +170,7 @@ fn told(event: &FaultEvent) -> String {
     let at = |moment_of: Option<Micros>| moment_of.map_or_else(|| "never".to_owned(), moment);
     let mut text = format!(
         "{}\ninstalling {}, in effect {}, healing {}, healed {}",
-        label(&event.fault),
+        event.fault,
         moment(event.installing),
         at(event.installed),
         at(event.healing),
@@ -169,36 +181,6 @@ fn told(event: &FaultEvent) -> String {
         text.push_str(failure);
     }
     text
-}
-
-/// A fault in a line: `kill global-1`, `partition global-1 | global-2, global-3`.
-pub(super) fn label(fault: &Fault) -> String {
-    let Ok(Value::Object(mut fields)) = serde_json::to_value(fault) else {
-        return format!("{fault:?}");
-    };
-    let mut label = String::new();
-    for c in fields.remove("is").iter().filter_map(Value::as_str).flat_map(str::chars) {
-        if c.is_ascii_uppercase() {
-            label.push(' ');
-        }
-        label.push(c.to_ascii_lowercase());
-    }
-    let mut names = |field: &str| {
-        let value = fields.shift_remove(field)?;
-        Some(brief(&value).trim_matches(['[', ']']).to_owned())
-    };
-    let nodes = names("nodes").or_else(|| names("node"));
-    let sides = names("left").zip(names("right")).map(|(left, right)| format!("{left} | {right}"));
-    let ways = names("from").zip(names("to")).map(|(from, to)| format!("{from} → {to}"));
-    for part in nodes.into_iter().chain(sides).chain(ways) {
-        label.push(' ');
-        label.push_str(&part);
-    }
-    if !fields.is_empty() {
-        label.push(' ');
-        label.push_str(&brief(&Value::Object(fields)));
-    }
-    label
 }
 
 /// Operations of a lane that touch in the drawing and have the same outcome: one bar.

@@ -174,7 +174,7 @@ fn faults(out: &mut Markup, run: &Run, order: &Order, bottom: f64) {
              <text class=\"label\" x=\"{:.1}\" y=\"{y:.1}\">{}</text>",
             (to - from).max(2.0),
             from + 3.0,
-            Text(&cut(&timeline::label(&event.fault), 60)),
+            Text(&cut(&event.fault.to_string(), 60)),
         ));
     }
 }

@@ -17,6 +17,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{Context, Workload, apply, globals, mesh, permission, recovery, requests, together};
@@ -46,6 +47,9 @@ enum Call {
     Delete {
         key: String,
     },
+    /// Puts the mesh back that all globals have lost, so that there is something new that a zone
+    /// must not take.
+    Restore,
     /// What a zone's control plane has.
     View {
         zone: String,
@@ -62,12 +66,13 @@ enum Call {
 }
 
 impl Call {
-    const CLASSES: [&'static str; 5] = ["put", "delete", "view", "adopt", "compare"];
+    const CLASSES: [&'static str; 6] = ["put", "delete", "restore", "view", "adopt", "compare"];
 
     fn class(&self) -> &'static str {
         match self {
             Self::Put { .. } => "put",
             Self::Delete { .. } => "delete",
+            Self::Restore => "restore",
             Self::View { .. } => "view",
             Self::Adopt { .. } => "adopt",
             Self::Compare { .. } => "compare",
@@ -121,7 +126,8 @@ impl Workload for Zones {
         for node in globals(&*context.cluster) {
             let draw = Draw::new(context.seed, &format!("zones {node}"));
             let client = Client::new(context.cluster.clone(), node);
-            let writer = Writer { draw, client, made: 0, value: 0, keys: Vec::new() };
+            let writer =
+                Writer { draw, client, made: 0, value: 0, keys: Vec::new(), mesh_is_lost: false };
             clients.push(Box::pin(writer.work(context.clone(), stop.clone())));
         }
         for (zone, node) in requests::remotes(context) {
@@ -160,12 +166,14 @@ struct Writer {
     value: u64,
     /// Those that are there, and whose every write has a known fate.
     keys: Vec<String>,
+    mesh_is_lost: bool,
 }
 
 impl Writer {
     async fn work(mut self, context: Context, stop: CancellationToken) -> anyhow::Result<()> {
         while !stop.is_cancelled() {
-            let (call, new) = self.choose();
+            let (call, new) =
+                if self.mesh_is_lost { (Call::Restore, false) } else { self.choose() };
             let node = self.client.node().to_owned();
             let begun = context.recorder.begin(&node, &node, call.class(), call.clone());
             let outcome = self.ask(&call).await;
@@ -201,6 +209,10 @@ impl Writer {
                 client::Call::put(path, body)
             }
             Call::Delete { key } => client::Call::delete(permission(MESH, key, "", "").0),
+            Call::Restore => {
+                let body = json!({"type": "Mesh", "name": MESH});
+                client::Call::put(format!("/meshes/{MESH}"), body)
+            }
             Call::View { .. } | Call::Adopt { .. } | Call::Compare { .. } => {
                 return Outcome::Refused { why: "no writer asks that".to_owned() };
             }
@@ -216,6 +228,11 @@ impl Writer {
 
     /// What the outcome says about the key.
     fn learn(&mut self, call: &Call, new: bool, outcome: &Outcome<Answer>) {
+        self.mesh_is_lost = match (call, outcome) {
+            (Call::Put { .. }, Outcome::Refused { why }) => why.starts_with("404 mesh"),
+            (Call::Restore, Outcome::Refused { .. }) => true,
+            _ => false,
+        };
         match (call, outcome) {
             (Call::Put { key, .. }, Outcome::Done { .. }) if new => self.keys.push(key.clone()),
             (Call::Delete { key }, Outcome::Done { .. } | Outcome::Unknown { .. })
