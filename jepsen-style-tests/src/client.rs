@@ -63,6 +63,10 @@ impl Call {
         Self { method: Method::DELETE, path: path.into(), body: None, if_match: None }
     }
 
+    pub(crate) fn is_read(&self) -> bool {
+        self.method == Method::GET
+    }
+
     /// Only if the resource is still the one with this `ETag`.
     pub(crate) fn if_match(mut self, tag: u64) -> Self {
         self.if_match = Some(tag);

@@ -80,27 +80,61 @@ pub(crate) fn globals(cluster: &dyn Cluster) -> Vec<String> {
 /// Applies a resource at the first global that takes it, before any fault.
 pub(crate) async fn apply(context: &Context, path: &str, body: Value) -> anyhow::Result<()> {
     let began = Instant::now();
-    loop {
-        let mut last = "there is no global".to_owned();
-        for node in globals(&*context.cluster) {
-            let mut client = Client::new(context.cluster.clone(), node.clone());
-            match client::of_write(client.call(client::Call::put(path, body.clone())).await) {
-                Outcome::Done { .. } => return Ok(()),
-                Outcome::Refused { why } | Outcome::Unknown { why } => {
-                    last = format!("{node}: {why}")
-                }
-            }
-        }
+    while let Err(last) = apply_once(context, path, &body).await {
         if began.elapsed() > PREPARE_LIMIT {
             bail!("{path} was not accepted within {} s: {last}", PREPARE_LIMIT.as_secs());
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
+    Ok(())
+}
+
+/// Asks each global in turn; what the last one said if none takes it.
+async fn apply_once(context: &Context, path: &str, body: &Value) -> Result<(), String> {
+    one_global_does(context, client::Call::put(path, body.clone())).await.map(drop)
+}
+
+async fn one_global_does(context: &Context, call: client::Call) -> Result<u16, String> {
+    let mut last = "there is no global".to_owned();
+    for node in globals(&*context.cluster) {
+        let mut client = Client::new(context.cluster.clone(), node.clone());
+        let answered = client.call(call.clone()).await;
+        // Of a read, that there is nothing is an answer.
+        let outcome = match call.is_read() {
+            true => client::of_read(answered),
+            false => client::of_write(answered),
+        };
+        match outcome {
+            Outcome::Done { answer } => return Ok(answer.status),
+            Outcome::Refused { why } | Outcome::Unknown { why } => last = format!("{node}: {why}"),
+        }
+    }
+    Err(last)
+}
+
+/// After healing: what globals that were rolled back or emptied lost of `needed`, each a path with
+/// its body, is applied again, and zones that refuse them are made to follow.
+async fn restore(context: &Context, needed: &[(String, Value)]) -> anyhow::Result<()> {
+    recovery::wait_until(context, "the globals take what is needed", || async {
+        for (path, body) in needed {
+            if one_global_does(context, client::Call::get(path)).await? == 404 {
+                apply_once(context, path, body).await?;
+            }
+        }
+        Ok(())
+    })
+    .await?;
+    zones::adopt_where_fenced(context).await
 }
 
 /// A mesh for resources that are about no proxy.
 async fn mesh(context: &Context, name: &str) -> anyhow::Result<()> {
-    apply(context, &format!("/meshes/{name}"), json!({"type": "Mesh", "name": name})).await
+    let (path, body) = plain_mesh(name);
+    apply(context, &path, body).await
+}
+
+fn plain_mesh(name: &str) -> (String, Value) {
+    (format!("/meshes/{name}"), json!({"type": "Mesh", "name": name}))
 }
 
 /// The path and body of a TrafficPermission that is about no proxy and carries a value, as the

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::requests::{self, Lane, Pair, WORKLOADS, all_answer, pause, remotes};
-use super::{Context, Workload, apply, globals, recovery, together};
+use super::{Context, Workload, apply, globals, recovery, restore, together};
 use crate::client::{self, Client};
 use crate::draw::Draw;
 use crate::history::{Operation, Outcome};
@@ -125,22 +125,13 @@ impl Churn {
         here.map(|node| node.name.clone()).collect()
     }
 
-    /// Every control plane with what it should have. A fenced zone tells the globals nothing, so
-    /// nothing is known of what they should have.
-    async fn expected(&self, context: &Context) -> Vec<(String, BTreeSet<String>)> {
-        let mut expected = Vec::new();
-        let mut fenced = false;
-        for (zone, node) in remotes(context) {
-            let mut client = Client::new(context.cluster.clone(), node.name.clone());
-            fenced |= requests::is_fenced(&mut client, &zone).await;
-            expected.push((node.name, self.running(context, Some(&zone))));
-        }
-        if !fenced {
-            let all = self.running(context, None);
-            let of_globals = globals(&*context.cluster).into_iter();
-            expected.extend(of_globals.map(|node| (node, all.clone())));
-        }
-        expected
+    /// Every control plane with what it should have.
+    fn expected(&self, context: &Context) -> Vec<(String, BTreeSet<String>)> {
+        let all = self.running(context, None);
+        let zones = remotes(context).into_iter();
+        let zones = zones.map(|(zone, node)| (node.name, self.running(context, Some(&zone))));
+        let globals = globals(&*context.cluster).into_iter().map(|node| (node, all.clone()));
+        zones.chain(globals).collect()
     }
 }
 
@@ -176,8 +167,9 @@ impl Workload for Churn {
     }
 
     async fn finish(&self, context: &Context) -> anyhow::Result<()> {
+        restore(context, &[requests::mesh(), requests::allow_all()]).await?;
         recovery::wait_until(context, "the Dataplanes are the running proxies", || async {
-            for (node, expected) in self.expected(context).await {
+            for (node, expected) in self.expected(context) {
                 let mut client = Client::new(context.cluster.clone(), node.clone());
                 let listed = list(&mut client).await.map_err(|why| format!("{node}: {why}"))?;
                 if listed != expected {
@@ -197,7 +189,7 @@ impl Workload for Churn {
                 lane.request(context).await?;
             }
         }
-        for (node, expected) in self.expected(context).await {
+        for (node, expected) in self.expected(context) {
             let mut client = Client::new(context.cluster.clone(), node.clone());
             record(context, &mut client, LIST_AT_END, Some(expected)).await?;
         }

@@ -259,12 +259,6 @@ pub(crate) async fn progress(client: &mut Client) -> Result<Vec<(String, ZonePro
     each.collect()
 }
 
-/// Whether a zone says that it refuses its global; that it says nothing is no.
-pub(crate) async fn is_fenced(client: &mut Client, zone: &str) -> bool {
-    let answered = client.call(client::Call::get("/_progress")).await;
-    answered.is_ok_and(|answer| answer.body["zones"][zone]["fenced"].is_string())
-}
-
 /// The control plane of each zone: zone and node.
 pub(crate) fn remotes(context: &Context) -> Vec<(String, crate::cluster::Node)> {
     let nodes = context.cluster.nodes().iter();

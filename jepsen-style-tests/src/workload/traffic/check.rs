@@ -54,12 +54,16 @@ fn policies(
     topology: &Topology,
     faults: &[FaultEvent],
 ) -> Verdict {
-    let before = Kind::ALL.map(Policy::open);
-    let timeline = |at: usize| Timeline::new(Kind::ALL[at], &before[at], deeds, progress, topology);
-    let (permissions, routes) = (timeline(0), timeline(1));
     // Another history has other versions: what zones have confirmed can't be told from them. They
     // refuse it, which is the business of other checkers.
     let until = another_history(faults);
+    let deeds: Vec<DeedOp> = deeds.iter().filter(|deed| deed.start < until).cloned().collect();
+    let progress: Vec<ProgressOp> =
+        progress.iter().filter(|word| word.start < until).cloned().collect();
+    let before = Kind::ALL.map(Policy::open);
+    let timeline =
+        |at: usize| Timeline::new(Kind::ALL[at], &before[at], &deeds, &progress, topology);
+    let (permissions, routes) = (timeline(0), timeline(1));
     let mut judged = Judged::default();
     let within = requests.iter().filter(|request| request.end < until);
     for request in within {

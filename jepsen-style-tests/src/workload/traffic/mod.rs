@@ -16,7 +16,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::requests::{self, Lane, Pair, ZoneProgress, all_answer, pause, progress, remotes};
-use super::{Context, Workload, apply, globals, recovery, together};
+use super::{Context, Workload, apply, globals, recovery, restore, together};
 use crate::client::Client;
 use crate::history::{Operation, Outcome};
 use crate::verdict::Verdict;
@@ -78,6 +78,8 @@ impl Workload for Traffic {
     }
 
     async fn finish(&self, context: &Context) -> anyhow::Result<()> {
+        let open = Kind::ALL.map(|kind| (kind.path(), Policy::open(kind).resource(0)));
+        restore(context, &[&[requests::mesh()], &open[..]].concat()).await?;
         // Numbers of their own, far from those of the run.
         let operator = tokio::sync::Mutex::new(Operator::new(context, 1_000_000)?);
         recovery::wait_until(context, "all policies are open again", || async {

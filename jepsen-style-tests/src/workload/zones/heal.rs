@@ -19,7 +19,7 @@ const AGAIN: Duration = Duration::from_millis(500);
 
 /// Lets every zone that refuses its global follow it, as its operator would; the others follow by
 /// themselves.
-pub(super) async fn adopt_where_fenced(context: &Context) -> anyhow::Result<()> {
+pub(in crate::workload) async fn adopt_where_fenced(context: &Context) -> anyhow::Result<()> {
     for (zone, node) in requests::remotes(context) {
         recovery::wait_until(context, &format!("{zone} follows, or says why not"), || async {
             match standing(context, &node.name).await? {

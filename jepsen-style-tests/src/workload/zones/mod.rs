@@ -17,14 +17,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, Workload, apply, globals, mesh, permission, recovery, requests, together};
+use super::{
+    Context, Workload, apply, globals, mesh, permission, plain_mesh, recovery, requests, restore,
+    together,
+};
 use crate::client::{self, Client};
 use crate::draw::Draw;
 use crate::history::{Operation, Outcome};
 use crate::verdict::Verdict;
+pub(super) use heal::adopt_where_fenced;
 use view::Reader;
 
 /// Its resources are in a mesh without proxies: they change no traffic.
@@ -117,7 +120,9 @@ impl Workload for Zones {
     }
 
     async fn prepare(&self, context: &Context) -> anyhow::Result<()> {
-        meshes(context).await?;
+        let (path, body) = requests::mesh();
+        apply(context, &path, body).await?;
+        mesh(context, MESH).await?;
         heal::await_equality(context, "the zones have what the global has, before any fault").await
     }
 
@@ -138,10 +143,8 @@ impl Workload for Zones {
     }
 
     async fn finish(&self, context: &Context) -> anyhow::Result<()> {
-        // What a roll-back took from the globals, their operator applies again.
-        meshes(context).await?;
+        restore(context, &[requests::mesh(), plain_mesh(MESH)]).await?;
         recovery::globals_agree(context, MESH).await?;
-        heal::adopt_where_fenced(context).await?;
         heal::await_equality(context, "each zone has what the global has, and it what they own")
             .await?;
         heal::compare_all(context).await
@@ -150,13 +153,6 @@ impl Workload for Zones {
     fn check(&self, folder: &Path) -> anyhow::Result<Vec<Verdict>> {
         check::check(folder)
     }
-}
-
-/// The mesh of the proxies, and the one that is written to.
-async fn meshes(context: &Context) -> anyhow::Result<()> {
-    let (path, body) = requests::mesh();
-    apply(context, &path, body).await?;
-    mesh(context, MESH).await
 }
 
 struct Writer {
@@ -210,8 +206,8 @@ impl Writer {
             }
             Call::Delete { key } => client::Call::delete(permission(MESH, key, "", "").0),
             Call::Restore => {
-                let body = json!({"type": "Mesh", "name": MESH});
-                client::Call::put(format!("/meshes/{MESH}"), body)
+                let (path, body) = plain_mesh(MESH);
+                client::Call::put(path, body)
             }
             Call::View { .. } | Call::Adopt { .. } | Call::Compare { .. } => {
                 return Outcome::Refused { why: "no writer asks that".to_owned() };

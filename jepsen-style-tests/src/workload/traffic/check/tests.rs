@@ -186,3 +186,15 @@ fn nothing_is_said_of_policies_once_the_globals_have_another_history() {
     assert!(matches!(found(3), Finding::Undecided { .. }));
     assert!(matches!(found(6), Finding::Violated { .. }));
 }
+
+/// Versions begin anew: a change of then is not taken for one that was long confirmed.
+#[test]
+fn what_was_changed_in_another_history_was_not_in_force_before() {
+    let (mut deeds, mut words) = three();
+    words.insert(0, word(199, 0, 99, BOTH));
+    deeds.push(change(50, 20, 4, only("backend")));
+    let right = [at(9, 8, "billing", 200)];
+    let emptied = event(Fault::Empty { nodes: vec!["global-1".to_owned()] }, 15, 16);
+    let found = policies(&right, &deeds, &words, &both_zones(), &[emptied]).finding;
+    assert!(!matches!(found, Finding::Violated { .. }), "{found:?}");
+}
