@@ -7,7 +7,7 @@ STEP := scripts/step
 export HIGUMA_ENVOY ?= $(CURDIR)/.tools/envoy-1.40.0/envoy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo lab-up lab-demo lab-down bench-lab chaos mutants chaos-clean test lint fix audit clean
+.PHONY: help setup build demo lab-up lab-demo lab-down bench-lab chaos chaos-soak mutants chaos-clean test lint fix audit clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ CHAOS := $${CARGO_TARGET_DIR:-target}/debug/higuma-chaos
 
 chaos: build ## Break it and judge what clients saw: TEST=register NEMESIS=mixed TIME=30s SEED=7 (as root)
 	$(CHAOS) run --test $(or $(TEST),register) --nemesis $(or $(NEMESIS),mixed) --time $(or $(TIME),30s) $(if $(SEED),--seed $(SEED))
+
+chaos-soak: build ## Every chaos test under every nemesis, some ninety minutes: TIME=50s SEED=1 (as root)
+	scripts/chaos-soak $(or $(TIME),50s) $(or $(SEED),1)
 
 mutants: build ## Show that the chaos tests find deliberate defects (as root)
 	$(CHAOS) mutants
