@@ -8,7 +8,7 @@ mod words;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use drive::drive;
-pub(crate) use schedule::{Planned, ROLLBACK, jumps_clocks, names, schedule};
+pub(crate) use schedule::{Planned, jumps_clocks, loses_history, names, schedule};
 
 /// One thing that goes wrong. Nodes are named as the cluster names them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
