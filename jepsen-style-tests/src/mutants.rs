@@ -9,6 +9,7 @@ use crate::args::{Database, MutantArgs, RunArgs};
 use crate::command::{self, Failure};
 use crate::conduct;
 use crate::output;
+use crate::report;
 use crate::verdict::{Ended, Finding};
 
 /// A defect, and the run that has to find it.
@@ -125,6 +126,7 @@ async fn find(
             tested: args.tested.clone(),
         })?;
         let (folder, ended) = conduct::conduct(&run, stop.clone()).await?;
+        report::render(folder.path())?;
         match ended {
             Ended::Violated => {
                 let verdicts = folder.verdicts()?;
