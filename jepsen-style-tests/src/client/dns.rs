@@ -39,6 +39,13 @@ pub(crate) struct Resolved {
     pub(crate) addresses: Vec<Ipv4Addr>,
 }
 
+impl Resolved {
+    /// What a name of the mesh has.
+    pub(crate) fn is_one_address(&self) -> bool {
+        self.code == 0 && self.addresses.len() == 1
+    }
+}
+
 /// Asks a server from the network of `node` for the IPv4 addresses of `name`.
 ///
 /// # Errors

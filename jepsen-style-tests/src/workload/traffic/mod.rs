@@ -56,7 +56,11 @@ impl Workload for Traffic {
         for kind in Kind::ALL {
             apply(context, &kind.path(), Policy::open(kind).resource(0)).await?;
         }
-        requests::ready(context, &pairs()).await
+        requests::ready(context, &pairs()).await?;
+        for mut resolver in resolvers(context) {
+            resolver.ready(context).await?;
+        }
+        Ok(())
     }
 
     async fn run(&self, context: &Context, stop: CancellationToken) -> anyhow::Result<()> {

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Instant;
 
+use anyhow::bail;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -12,10 +14,10 @@ use crate::draw::Draw;
 use crate::history::{Operation, Outcome};
 use crate::run::FaultEvent;
 use crate::verdict::{Finding, Verdict};
-use crate::workload::Context;
 use crate::workload::requests::check::seconds;
 use crate::workload::requests::path::{Excuses, Topology};
 use crate::workload::requests::pause;
+use crate::workload::{Context, PREPARE_LIMIT};
 
 const NAMES: [&str; 2] = ["billing.mesh", "backend.mesh"];
 const PORT: u16 = 5653;
@@ -64,6 +66,22 @@ impl Resolver {
         Ok(())
     }
 
+    /// Before any fault: waits until every name is resolved over both transports. A service has its
+    /// name a moment after its first instance.
+    pub(super) async fn ready(&mut self, context: &Context) -> anyhow::Result<()> {
+        let began = Instant::now();
+        let mut resolved = 0;
+        while resolved < NAMES.len() * CLASSES.len() {
+            let question = self.ask(context).await?;
+            let known = question.outcome.answer().is_some_and(Resolved::is_one_address);
+            resolved = if known { resolved + 1 } else { 0 };
+            if began.elapsed() > PREPARE_LIMIT {
+                bail!("{} is not resolved at {}", question.call.name, self.node);
+            }
+        }
+        Ok(())
+    }
+
     /// The next question: each name over each transport in turn.
     pub(super) async fn ask(&mut self, context: &Context) -> anyhow::Result<QuestionOp> {
         let name = NAMES[self.next / 2 % 2];
@@ -98,7 +116,7 @@ pub(super) fn verdict(
     for question in questions {
         let (node, name) = (question.node.as_str(), question.call.name.as_str());
         let why = match &question.outcome {
-            Outcome::Done { answer } if answer.code == 0 && answer.addresses.len() == 1 => {
+            Outcome::Done { answer } if answer.is_one_address() => {
                 resolved += 1;
                 let first = *known.entry((topology.zone(node), name)).or_insert(question);
                 if let Some(before) = first.outcome.answer()
