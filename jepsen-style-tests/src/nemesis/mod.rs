@@ -8,7 +8,9 @@ mod words;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use drive::drive;
-pub(crate) use schedule::{Planned, ROLLBACK, jumps_clocks, names, schedule};
+pub(crate) use schedule::{
+    Planned, ROLLBACK, jumps_clocks, names, needs_disks_or_clocks, schedule,
+};
 
 /// One thing that goes wrong. Nodes are named as the cluster names them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -118,6 +118,13 @@ pub(crate) fn jumps_clocks(nemesis: &str) -> bool {
     NEMESES.iter().any(|one| one.name == nemesis && one.kinds.contains(&Kind::ClockJump))
 }
 
+/// Whether a nemesis does something to disks or clocks of nodes.
+pub(crate) fn needs_disks_or_clocks(nemesis: &str) -> bool {
+    use Kind::*;
+    let needs = |kind: &Kind| matches!(kind, PowerCut | Rollback | Empty | DiskFull | ClockJump);
+    NEMESES.iter().any(|one| one.name == nemesis && one.kinds.iter().any(needs))
+}
+
 /// Draws what will go wrong in `duration`, the earliest first. The same arguments give the same.
 ///
 /// # Errors
