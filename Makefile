@@ -33,7 +33,7 @@ lab-down: ## End that and remove its containers, networks and volumes
 CHAOS := $${CARGO_TARGET_DIR:-target}/debug/higuma-chaos
 
 chaos: build ## Break it and judge what clients saw: TEST=register NEMESIS=mixed TIME=30s SEED=7 (as root)
-	$(CHAOS) run --test $(or $(TEST),register) --nemesis $(or $(NEMESIS),mixed) --time $(or $(TIME),30s) $(if $(SEED),--seed $(SEED))
+	$(CHAOS) run --test $(or $(TEST),register) --nemesis $(or $(NEMESIS),mixed) --time $(or $(TIME),30s) $(if $(SEED),--seed $(SEED)) --database $(or $(DATABASE),processes)
 
 mutants: build ## Show that the chaos tests find deliberate defects (as root)
 	$(CHAOS) mutants
