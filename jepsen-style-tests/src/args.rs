@@ -40,7 +40,7 @@ pub(crate) enum Command {
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Examples:\n  \
     higuma-chaos run --test register --nemesis mixed --time 30s --seed 7\n  \
-    higuma-chaos run --test set --nemesis power-cut --time 2m\n  \
+    higuma-chaos run --test set --nemesis power --time 2m\n  \
     higuma-chaos run --test register --nemesis pause --mutant stale-read --seed 1")]
 pub(crate) struct RunArgs {
     /// What clients do; `higuma-chaos tests` lists all

@@ -99,7 +99,7 @@ pub(crate) async fn run(args: RunArgs, stop: CancellationToken) -> Result<Ended,
 pub(crate) fn planned(args: RunArgs) -> Result<Run, Failure> {
     let workload = workload(&args.test)?;
     known_nemesis(&args.nemesis)?;
-    if args.nemesis == nemesis::ROLLBACK && !workload.needs_zones() {
+    if nemesis::loses_history(&args.nemesis) && !workload.needs_zones() {
         return Err(Failure::Usage(format!(
             "{} loses acknowledged writes by design, so that test {} says nothing under it; what it \
              must not do is seen in zones",

@@ -9,6 +9,7 @@ use crate::args::{Database, MutantArgs, RunArgs};
 use crate::command::{self, Failure};
 use crate::conduct;
 use crate::output;
+use crate::report;
 use crate::verdict::{Ended, Finding};
 
 /// A defect, and the run that has to find it.
@@ -52,7 +53,7 @@ const MUTANTS: &[Mutant] = &[
         name: "empty-list-deletes",
         defect: "what an empty first list lacks is deleted",
         test: "zones",
-        nemesis: "rollback",
+        nemesis: "empty",
         seconds: 15,
         seeds: &[1, 2, 3],
     },
@@ -125,6 +126,7 @@ async fn find(
             tested: args.tested.clone(),
         })?;
         let (folder, ended) = conduct::conduct(&run, stop.clone()).await?;
+        report::render(folder.path())?;
         match ended {
             Ended::Violated => {
                 let verdicts = folder.verdicts()?;

@@ -1,12 +1,18 @@
 use std::path::Path;
 
+use clap::builder::Resettable;
 use clap::{CommandFactory as _, FromArgMatches as _};
 
 use super::*;
 use crate::args::Arguments;
 
+/// The whole command line, deaf to the environment: whoever runs the tests may have set any of it.
 fn command() -> Command {
-    with_flag(Arguments::command())
+    deaf(with_flag(Arguments::command()))
+}
+
+fn deaf(command: Command) -> Command {
+    command.mut_args(|flag| flag.env(Resettable::Reset)).mut_subcommands(deaf)
 }
 
 fn run_command(path: &[&str]) -> Command {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use drive::drive;
 pub(crate) use schedule::{
-    Planned, ROLLBACK, jumps_clocks, names, needs_disks_or_clocks, schedule,
+    Planned, jumps_clocks, loses_history, names, needs_disks_or_clocks, schedule,
 };
 
 /// One thing that goes wrong. Nodes are named as the cluster names them.

@@ -57,7 +57,7 @@ pub(super) enum Reach {
     AllGlobals,
 }
 
-const NEMESES: [Nemesis; 13] = {
+const NEMESES: [Nemesis; 14] = {
     use Kind::*;
     use Reach::*;
     [
@@ -68,7 +68,8 @@ const NEMESES: [Nemesis; 13] = {
         nemesis("partition", &[Partition, OneWay, HalfOpen], Everything, 2),
         nemesis("slow", &[Slow, Lossy], Everything, 2),
         nemesis("disk", &[DiskFull], ControlPlanes, 2),
-        nemesis(ROLLBACK, &[Rollback, Empty], AllGlobals, 1),
+        nemesis("rollback", &[Rollback], AllGlobals, 1),
+        nemesis("empty", &[Empty], AllGlobals, 1),
         nemesis("clock", &[ClockJump], ControlPlanes, 2),
         nemesis("restart-all", &[Kill], AllGlobals, 1),
         nemesis("power-all", &[PowerCut], AllGlobals, 1),
@@ -86,6 +87,12 @@ const NEMESES: [Nemesis; 13] = {
         ),
     ]
 };
+
+impl Nemesis {
+    fn loses_history(&self) -> bool {
+        self.kinds.iter().any(|kind| matches!(kind, Kind::Rollback | Kind::Empty))
+    }
+}
 
 const fn nemesis(name: &'static str, kinds: &'static [Kind], reach: Reach, lanes: u8) -> Nemesis {
     Nemesis { name, kinds, reach, lanes }
@@ -105,9 +112,6 @@ const GAP: (u64, u64) = (300, 4000);
 /// After a roll-back operators act; so it comes once, when there is something to lose.
 const ROLLBACK_AFTER: u64 = 40;
 
-/// The one after which the globals have another history.
-pub(crate) const ROLLBACK: &str = "rollback";
-
 /// All nemeses, for a message or a help text.
 pub(crate) fn names() -> Vec<&'static str> {
     NEMESES.iter().map(|nemesis| nemesis.name).collect()
@@ -123,6 +127,11 @@ pub(crate) fn needs_disks_or_clocks(nemesis: &str) -> bool {
     use Kind::*;
     let needs = |kind: &Kind| matches!(kind, PowerCut | Rollback | Empty | DiskFull | ClockJump);
     NEMESES.iter().any(|one| one.name == nemesis && one.kinds.iter().any(needs))
+}
+
+/// Whether the globals have another history after it: it takes from them what they acknowledged.
+pub(crate) fn loses_history(nemesis: &str) -> bool {
+    NEMESES.iter().any(|one| one.name == nemesis && one.loses_history())
 }
 
 /// Draws what will go wrong in `duration`, the earliest first. The same arguments give the same.
@@ -157,7 +166,7 @@ pub(crate) fn schedule(
 }
 
 fn one_lane(nemesis: &Nemesis, targets: &Targets, draw: &mut Draw, end: u64) -> Vec<Planned> {
-    let once = nemesis.kinds.contains(&Kind::Rollback);
+    let once = nemesis.loses_history();
     let mut planned = Vec::new();
     let mut at = if once { QUIET.max(end * ROLLBACK_AFTER / 100) } else { QUIET };
     let longest = (end / 6).clamp(SHORTEST_FAULT, LONGEST_FAULT);

@@ -202,7 +202,7 @@ fn bar(out: &mut Markup, order: &Order, operation: &Operation, y: f64) {
         format!("#{} {} → {}", operation.id, brief(&operation.call), outcome(&operation.outcome));
     // A client's next call begins at least one step after the end of this.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few characters")]
-    let fits = ((to - from + order.step) / 6.2).max(8.0) as usize;
+    let fits = ((to - from + order.step) / 6.6).max(8.0) as usize;
     out.put(format_args!(
         "<g><title>{}</title><text class=\"call\" x=\"{from:.1}\" y=\"{:.1}\">{}</text>\
          <rect class=\"{}\" x=\"{from:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"14\" rx=\"2\"/></g>",
