@@ -15,6 +15,9 @@ use crate::nemesis::Fault;
 /// Lines of a dead container's log.
 const LAST_WORDS: &str = "5";
 
+/// Services that ended, each with the end of its log.
+type Ended = Vec<(String, String)>;
+
 /// A node and its containers.
 #[derive(Debug)]
 pub(super) struct Place {
@@ -26,7 +29,7 @@ pub(super) struct Place {
     /// Of its network; none while it does not run. One that is started again has another.
     links: Option<Links>,
     /// What ended by itself, with the end of its log: known even after it was started again.
-    dead: Vec<(String, String)>,
+    dead: Ended,
     pub(super) down: bool,
     pub(super) paused: bool,
     /// A workload that has not joined, or has left.
@@ -152,7 +155,7 @@ impl Place {
     }
 
     /// The ids of those that run, and what is known of those that should and do not.
-    fn states(&self) -> anyhow::Result<(Vec<String>, Vec<(String, String)>)> {
+    fn states(&self) -> anyhow::Result<(Vec<String>, Ended)> {
         let (mut running, mut ended) = (Vec::new(), Vec::new());
         for (container, (service, id)) in docker::inspect(&self.ids())?.iter().zip(&self.containers)
         {
