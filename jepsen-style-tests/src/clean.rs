@@ -1,11 +1,12 @@
 //! Removes what runs left behind whose harness was killed: processes, mounts, loop devices,
-//! namespaces with their links and rules, and files. What the user wants to keep of a run, its
-//! record and its logs, stays.
+//! namespaces with their links and rules, containers with their networks and volumes, and files.
+//! What the user wants to keep of a run, its record and its logs, stays.
 
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
 
+use crate::cluster::compose::docker;
 use crate::cluster::processes::{disk, folders::Folders, marks, network};
 use crate::registry::{self, Entry};
 
@@ -28,7 +29,8 @@ pub(crate) fn clean(id: Option<&str>) -> anyhow::Result<Vec<String>> {
                 removed.extend(remove(entry)?);
             }
             let living = |id: &String| entries.iter().any(|entry| entry.id == *id);
-            for id in network::ids().iter().filter(|id| !living(id)) {
+            let ids = [network::ids(), docker::runs()].concat();
+            for id in ids.iter().filter(|id| !living(id)) {
                 removed.extend(remove_from_kernel(id)?);
             }
         }
@@ -69,6 +71,7 @@ fn remove_from_kernel(id: &str) -> anyhow::Result<Vec<String>> {
     }
     let namespaces = network::remove(id)?;
     removed.extend(namespaces.iter().map(|name| format!("run {id}: namespace {name}")));
+    removed.extend(docker::remove(id)?);
     Ok(removed)
 }
 

@@ -64,6 +64,26 @@ fn known_nemesis(name: &str) -> Result<(), Failure> {
     Err(Failure::Usage(format!("there is no nemesis {name:?}; there are {names}")))
 }
 
+/// Refuses what the lab's containers give no means for.
+fn within_reach_of_compose(args: &RunArgs) -> Result<(), Failure> {
+    if nemesis::needs_disks_or_clocks(&args.nemesis) {
+        let mut names = nemesis::names();
+        names.retain(|name| !nemesis::needs_disks_or_clocks(name));
+        return Err(Failure::Usage(format!(
+            "the database `compose` has no means for nemesis {}, which needs disks or clocks of the \
+             nodes; it has {}",
+            args.nemesis,
+            names.join(", ")
+        )));
+    }
+    match &args.mutant {
+        Some(mutant) => Err(Failure::Usage(format!(
+            "mutant {mutant} is for the database `processes`; compose runs without"
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// Runs one test.
 pub(crate) async fn run(args: RunArgs, stop: CancellationToken) -> Result<Ended, Failure> {
     let run = planned(args)?;
@@ -87,7 +107,7 @@ pub(crate) fn planned(args: RunArgs) -> Result<Run, Failure> {
         )));
     }
     if args.database == Database::Compose {
-        return Err(Failure::Usage("the database `compose` is not here yet".to_owned()));
+        within_reach_of_compose(&args)?;
     }
     let seed = match args.seed {
         Some(seed) => seed,
@@ -188,4 +208,34 @@ pub(crate) fn random() -> anyhow::Result<u64> {
 /// A time in words, as the command line takes it.
 pub(crate) fn seconds(time: Duration) -> String {
     format!("{}.{} s", time.as_secs(), time.subsec_millis() / 100)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::{Arguments, Command};
+
+    fn refused(words: &str) -> Option<String> {
+        let words = format!("higuma-chaos run --test register {words}");
+        let arguments = Arguments::try_parse_from(words.split(' ')).unwrap();
+        let Command::Run(args) = arguments.command else { unreachable!() };
+        match within_reach_of_compose(&args) {
+            Err(Failure::Usage(why)) => Some(why),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn compose_refuses_what_it_has_no_means_for() {
+        for nemesis in ["none", "kill", "pause", "partition", "slow", "restart-all"] {
+            assert_eq!(refused(&format!("--nemesis {nemesis}")), None);
+        }
+        for nemesis in ["mixed", "everything", "power", "disk", "rollback", "clock"] {
+            let why = refused(&format!("--nemesis {nemesis}")).unwrap();
+            assert!(why.contains("partition") && !why.contains("power-all"), "{why}");
+        }
+        assert!(refused("--nemesis kill --mutant stale-read").unwrap().contains("processes"));
+    }
 }

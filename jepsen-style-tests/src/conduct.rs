@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::args::Database;
 use crate::cluster::Cluster;
+use crate::cluster::compose::Compose;
 use crate::cluster::processes::{Plan, Processes, Shape};
 use crate::history::Recorder;
 use crate::nemesis;
@@ -158,8 +159,14 @@ async fn up(
         clocks: nemesis::jumps_clocks(&run.nemesis),
     };
     output::note("the cluster comes up");
+    let up = async {
+        Ok::<Arc<dyn Cluster>, anyhow::Error>(match run.database {
+            Database::Processes => Arc::new(Processes::up(plan).await?),
+            Database::Compose => Arc::new(Compose::up(plan).await?),
+        })
+    };
     tokio::select! {
-        cluster = Processes::up(plan) => Ok(Arc::new(cluster.context("no cluster")?)),
+        cluster = up => cluster.context("no cluster"),
         () = stop.cancelled() => bail!("stopped while the cluster came up"),
     }
 }

@@ -64,18 +64,32 @@ impl Links {
         Self { node: node.to_owned(), namespace, dead, slow, queue: QUEUE, touched: false }
     }
 
-    /// Brings the node's rules to what all `faults` together say. `addresses` are the nodes'.
+    /// As [`Links::new`], for a namespace that was made while `faults` hold: no connection of it
+    /// was open when they came.
+    pub(crate) fn made_under(faults: &[Fault], node: &str, namespace: Namespace) -> Self {
+        let half_open = faults.iter().filter(|fault| matches!(fault, Fault::HalfOpen { .. }));
+        let dead = half_open.map(|fault| (fault.clone(), Vec::new())).collect();
+        Self { dead, ..Self::new(node, namespace) }
+    }
+
+    pub(crate) fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    /// Brings the node's rules to what all `faults` together say. `addresses` are all that each node
+    /// has.
     pub(crate) fn settle(
         &mut self,
         faults: &[Fault],
-        addresses: &HashMap<String, IpAddr>,
+        addresses: &HashMap<String, Vec<IpAddr>>,
     ) -> anyhow::Result<()> {
         let wrong: Vec<_> = faults.iter().flat_map(|fault| wrong(fault, &self.node)).collect();
         let wrong = wrong.iter().map(|(peer, wrong)| {
-            let address = addresses.get(*peer).with_context(|| format!("there is no {peer}"))?;
-            Ok((*address, *wrong))
+            let all = addresses.get(*peer).with_context(|| format!("there is no {peer}"))?;
+            Ok(all.iter().map(|address| (*address, *wrong)))
         });
-        let wrong: Vec<_> = wrong.collect::<anyhow::Result<_>>()?;
+        let wrong: Vec<_> = wrong.collect::<anyhow::Result<Vec<_>>>()?;
+        let wrong: Vec<_> = wrong.into_iter().flatten().collect();
         self.find_dead(faults, addresses)?;
         self.delay(&wrong)?;
         let connections: Vec<_> = self.dead.iter().flat_map(|(_, dead)| dead).copied().collect();
@@ -98,14 +112,15 @@ impl Links {
     fn find_dead(
         &mut self,
         faults: &[Fault],
-        addresses: &HashMap<String, IpAddr>,
+        addresses: &HashMap<String, Vec<IpAddr>>,
     ) -> anyhow::Result<()> {
         self.dead.retain(|(fault, _)| faults.contains(fault));
         for fault in faults {
             let Fault::HalfOpen { left, right } = fault else { continue };
             let known = self.dead.iter().any(|(known, _)| known == fault);
             let Some(peers) = others(left, right, &self.node).filter(|_| !known) else { continue };
-            let peers: Vec<_> = peers.iter().filter_map(|peer| addresses.get(peer)).collect();
+            let peers: Vec<_> =
+                peers.iter().filter_map(|peer| addresses.get(peer)).flatten().collect();
             let mut open = self.namespace.run(connections)??;
             open.retain(|connection| peers.contains(&&IpAddr::V4(*connection.there.ip())));
             self.dead.push((fault.clone(), open));

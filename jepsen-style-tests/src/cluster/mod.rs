@@ -8,6 +8,7 @@ use tokio::net::{TcpStream, UdpSocket};
 use crate::nemesis::Fault;
 
 pub(crate) mod command;
+pub(crate) mod compose;
 pub(crate) mod links;
 pub(crate) mod namespace;
 pub(crate) mod processes;

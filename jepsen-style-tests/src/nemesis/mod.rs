@@ -8,7 +8,9 @@ mod words;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use drive::drive;
-pub(crate) use schedule::{Planned, jumps_clocks, loses_history, names, schedule};
+pub(crate) use schedule::{
+    Planned, jumps_clocks, loses_history, names, needs_disks_or_clocks, schedule,
+};
 
 /// One thing that goes wrong. Nodes are named as the cluster names them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -122,6 +122,13 @@ pub(crate) fn jumps_clocks(nemesis: &str) -> bool {
     NEMESES.iter().any(|one| one.name == nemesis && one.kinds.contains(&Kind::ClockJump))
 }
 
+/// Whether a nemesis does something to disks or clocks of nodes.
+pub(crate) fn needs_disks_or_clocks(nemesis: &str) -> bool {
+    use Kind::*;
+    let needs = |kind: &Kind| matches!(kind, PowerCut | Rollback | Empty | DiskFull | ClockJump);
+    NEMESES.iter().any(|one| one.name == nemesis && one.kinds.iter().any(needs))
+}
+
 /// Whether the globals have another history after it: it takes from them what they acknowledged.
 pub(crate) fn loses_history(nemesis: &str) -> bool {
     NEMESES.iter().any(|one| one.name == nemesis && one.loses_history())

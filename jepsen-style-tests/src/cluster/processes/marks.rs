@@ -7,7 +7,8 @@ use anyhow::bail;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use super::process::{MARK, MARK_NODE};
+pub(crate) use super::process::MARK;
+use super::process::MARK_NODE;
 
 const LOOK: Duration = Duration::from_millis(20);
 /// Until a process is gone that was killed. A core dump or a slow disk can take a while.

@@ -36,7 +36,7 @@ pub(super) struct State {
     /// None: it has been taken down.
     entry: Option<Entry>,
     places: Vec<Place>,
-    addresses: HashMap<String, IpAddr>,
+    addresses: HashMap<String, Vec<IpAddr>>,
     /// Those that hold, in the order in which they came.
     faults: Vec<Fault>,
     /// [`State::keep_copy`] has kept one.
@@ -67,7 +67,7 @@ impl State {
         };
         let entry = Some(Entry::create(&plan.id, &folders.run)?);
         let addresses =
-            hosts.iter().map(|host| (host.node.name.clone(), host.node.address)).collect();
+            hosts.iter().map(|host| (host.node.name.clone(), vec![host.node.address])).collect();
         let (places, faults) = (Vec::new(), Vec::new());
         let mut state = Self { launch, folders, entry, places, addresses, faults, copied: false };
         // From here on, dropping the state removes what was made.
