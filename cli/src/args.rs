@@ -1,5 +1,7 @@
 //! The command line.
 
+mod past;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,6 +10,7 @@ use higuma_model::Kind;
 
 use crate::output::Format;
 use crate::{demo_app, kind_argument, lab};
+pub(crate) use past::{DiffArgs, HistoryArgs, Reason, RollbackArgs, WatchArgs};
 
 /// Higuma: a service mesh control plane for many zones that needs no database.
 #[derive(Debug, Parser)]
@@ -36,6 +39,14 @@ pub(crate) enum Command {
     Get(GetArgs),
     /// Delete a resource
     Delete(DeleteArgs),
+    /// Show who changed what, when and why
+    History(HistoryArgs),
+    /// Show what differs between two versions
+    Diff(DiffArgs),
+    /// Write again what was there at a version
+    Rollback(RollbackArgs),
+    /// Show changes as they happen
+    Watch(WatchArgs),
     /// Show how the system is doing
     Inspect(InspectArgs),
     /// What the operator of a zone decides
@@ -177,6 +188,8 @@ pub(crate) struct ApplyArgs {
     #[arg(long)]
     pub(crate) lenient: bool,
     #[command(flatten)]
+    pub(crate) why: Reason,
+    #[command(flatten)]
     pub(crate) connection: Connection,
 }
 
@@ -186,7 +199,9 @@ Examples:
   higuma get meshes
   higuma get traffic-permission allow-all -m default -o yaml
   higuma get TrafficRoute --all-meshes -o json
-  higuma get meshes --stale        what one node has, even without a leader")]
+  higuma get meshes --stale        what one node has, even without a leader
+  higuma get mesh default --at 120 -o yaml
+  higuma get mesh default --at 2026-01-31T14:00:00Z")]
 pub(crate) struct GetArgs {
     /// A type: meshes, mesh, Mesh, traffic-permissions …
     #[arg(value_name = "TYPE", value_parser = kind_argument::parse)]
@@ -199,6 +214,9 @@ pub(crate) struct GetArgs {
     /// Take what the first server has; it may be old, and needs no leader
     #[arg(long)]
     pub(crate) stale: bool,
+    /// As it was at a version or at a time; of the types whose history is kept
+    #[arg(long, value_name = "VERSION|TIME", requires = "name", conflicts_with = "stale")]
+    pub(crate) at: Option<String>,
     #[command(flatten)]
     pub(crate) connection: Connection,
 }
@@ -217,7 +235,7 @@ pub(crate) struct MeshScope {
 #[command(after_help = "\
 Examples:
   higuma delete traffic-permission allow-all -m default
-  higuma delete mesh default")]
+  higuma delete mesh default --reason 'moved to another cluster'")]
 pub(crate) struct DeleteArgs {
     /// A type: meshes, mesh, Mesh, traffic-permissions …
     #[arg(value_name = "TYPE", value_parser = kind_argument::parse)]
@@ -226,6 +244,8 @@ pub(crate) struct DeleteArgs {
     /// The mesh, for types that are in one [default: the context's, or default]
     #[arg(short, long)]
     pub(crate) mesh: Option<String>,
+    #[command(flatten)]
+    pub(crate) why: Reason,
     #[command(flatten)]
     pub(crate) connection: Connection,
 }

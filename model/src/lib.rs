@@ -13,6 +13,7 @@ mod document;
 mod key;
 mod kind;
 mod names;
+mod origin;
 pub mod resource;
 mod schema;
 mod snapshot;
@@ -29,10 +30,13 @@ pub use admission::{
     ca_certificate_key, ca_private_key_key,
 };
 pub use delta::Delta;
-pub use document::{DEFAULT_MESH, Document, Expected, render, render_secret, rfc3339};
+pub use document::{
+    DEFAULT_MESH, Document, Expected, parse_rfc3339, render, render_secret, rfc3339,
+};
 pub use key::Key;
 pub use kind::{Author, Kind, KindInfo, Scope, UnknownKind};
 pub use names::hashed_name;
+pub use origin::{BadReason, MAX_REASON_BYTES, Origin};
 pub use resource::{
     Audience, KindSpec, Labels, Owner, Resource, SecretBytes, SecretScheme, Spec, Timestamp,
     UnreadableSpec,

@@ -9,11 +9,14 @@ mod api;
 mod authority;
 mod cluster;
 mod error;
+mod history;
+mod origin;
 mod overview;
 mod path;
 mod progress;
 mod query;
 mod read;
+mod watch;
 mod write;
 
 pub use api::{Api, Authority, CaPair, router};

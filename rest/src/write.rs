@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use axum::body::Body;
 use higuma_model::{
-    Admission, Admitted, Document, Expected, Key, Need, Precondition, Refusal, Rejection, Violation,
+    Admission, Admitted, Document, Expected, Key, Need, Origin, Precondition, Refusal, Rejection,
+    Violation,
 };
 use higuma_store::{Consistency, WriteError};
 use http::request::Parts;
@@ -16,6 +17,7 @@ use tokio::time::timeout;
 use crate::answer::Answer;
 use crate::api::{Api, now};
 use crate::error::{ApiError, Doing};
+use crate::origin;
 use crate::query::Query;
 
 /// A body; what an entry of the log may take at most.
@@ -41,25 +43,32 @@ pub(crate) async fn put(
     let expected = Expected { kind: key.kind(), mesh: key.mesh(), name: key.name() };
     let document =
         Document::parse_at(value, expected).map_err(|wrong| ApiError::invalid(doing, wrong))?;
-    admitted(api, doing, key, query.strict, |admission| {
-        admission.put(document.clone(), precondition)
-    })
-    .await
+    let wish = Wish { doing, key, strict: query.strict, origin: origin::of(api, doing, request)? };
+    admitted(api, &wish, |admission| admission.put(document.clone(), precondition)).await
 }
 
-pub(crate) async fn delete(api: &Api, key: &Key, headers: &HeaderMap) -> Result<Answer, ApiError> {
-    let precondition = precondition(headers)?;
-    admitted(api, Doing::Delete, key, false, |admission| admission.delete(key, precondition)).await
+pub(crate) async fn delete(api: &Api, key: &Key, request: &Parts) -> Result<Answer, ApiError> {
+    let doing = Doing::Delete;
+    let precondition = precondition(&request.headers)?;
+    let wish = Wish { doing, key, strict: false, origin: origin::of(api, doing, request)? };
+    admitted(api, &wish, |admission| admission.delete(key, precondition)).await
+}
+
+/// One change that is asked for.
+struct Wish<'a> {
+    doing: Doing,
+    key: &'a Key,
+    strict: bool,
+    origin: Origin,
 }
 
 /// Admits against what is known for certain, and again when that changed meanwhile.
 async fn admitted(
     api: &Api,
-    doing: Doing,
-    key: &Key,
-    strict: bool,
+    wish: &Wish<'_>,
     admit: impl Fn(&Admission<'_>) -> Result<Admitted, Rejection>,
 ) -> Result<Answer, ApiError> {
+    let Wish { doing, key, strict, ref origin } = *wish;
     for round in 1.. {
         // Not a stale one: a mesh that was acknowledged on another node is there, and "nothing
         // to change" is said of the state as it is.
@@ -74,7 +83,7 @@ async fn admitted(
             let have = snapshot.get(key).map(|resource| resource.modified_at);
             return Ok(answer(&admitted, snapshot.version(), have));
         };
-        match api.store.write(transaction).await {
+        match api.store.write_from(transaction, origin).await {
             Ok(version) => {
                 let have = api.store.snapshot();
                 let have = have.get(key).map(|resource| resource.modified_at);

@@ -34,6 +34,8 @@ pub struct MemberState {
     pub version: u64,
     pub epoch: u64,
     pub resources: u64,
+    /// The newest kind of command that it applies, by its number in the log's format.
+    pub commands: u32,
 }
 
 impl From<&proto::StatusReply> for MemberState {
@@ -45,6 +47,7 @@ impl From<&proto::StatusReply> for MemberState {
             version: status.version,
             epoch: status.epoch,
             resources: status.resources,
+            commands: status.commands.max(1),
         }
     }
 }

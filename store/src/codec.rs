@@ -2,9 +2,11 @@
 
 mod resource;
 
+use std::sync::Arc;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use higuma_model::{
-    Check, ClusterId, Key, Kind, MAX_TRANSACTION_BYTES, Operation, Outcome, Owner, Refusal,
+    Check, ClusterId, Key, Kind, MAX_TRANSACTION_BYTES, Operation, Origin, Outcome, Owner, Refusal,
     RequestId, Timestamp, Transaction,
 };
 use prost::Message;
@@ -38,9 +40,30 @@ pub enum Undecodable {
     Unknown(&'static str),
 }
 
-pub(crate) fn encode(transaction: &Transaction) -> Result<Bytes, TooLarge> {
+/// The highest field of `Command.kind` that this version applies. A leader proposes one above 1
+/// only where every member says that it applies it: an unknown committed command stops a node.
+pub(crate) const COMMANDS: u32 = 2;
+
+/// What an entry asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Command {
+    Transaction(Transaction, Origin),
+    /// The history before this version is given up.
+    Compact(u64),
+}
+
+/// A transaction and where it came from.
+pub(crate) fn encode_from(transaction: &Transaction, origin: &Origin) -> Result<Bytes, TooLarge> {
     let kind = proto::command::Kind::Transaction(transaction.into());
-    let command = proto::Command { kind: Some(kind) };
+    framed(&proto::Command { kind: Some(kind), origin: Some(origin.into()) })
+}
+
+pub(crate) fn encode_compact(version: u64) -> Result<Bytes, TooLarge> {
+    let kind = proto::command::Kind::Compact(proto::Compact { version });
+    framed(&proto::Command { kind: Some(kind), origin: None })
+}
+
+fn framed(command: &proto::Command) -> Result<Bytes, TooLarge> {
     let length = command.encoded_len();
     if length > MAX_TRANSACTION_BYTES {
         return Err(TooLarge { bytes: length });
@@ -53,7 +76,22 @@ pub(crate) fn encode(transaction: &Transaction) -> Result<Bytes, TooLarge> {
     Ok(framed.freeze())
 }
 
+/// As [`encode_from`], of an unknown origin.
+#[cfg(test)]
+pub(crate) fn encode(transaction: &Transaction) -> Result<Bytes, TooLarge> {
+    encode_from(transaction, &Origin::default())
+}
+
+/// The transaction of a command.
+#[cfg(test)]
 pub(crate) fn decode(framed: &Bytes) -> Result<Transaction, Undecodable> {
+    match decode_command(framed)? {
+        Command::Transaction(transaction, _) => Ok(transaction),
+        Command::Compact(_) => Err(Undecodable::Unknown("transaction")),
+    }
+}
+
+pub(crate) fn decode_command(framed: &Bytes) -> Result<Command, Undecodable> {
     match framed.first() {
         Some(&FORMAT) if framed.len() >= FRAME_BYTES => {}
         Some(&format) if format != FORMAT => return Err(Undecodable::Format(format)),
@@ -65,7 +103,11 @@ pub(crate) fn decode(framed: &Bytes) -> Result<Transaction, Undecodable> {
     }
     let command = proto::Command::decode(body).map_err(|_| Undecodable::Unknown("message"))?;
     match command.kind {
-        Some(proto::command::Kind::Transaction(transaction)) => transaction.try_into(),
+        Some(proto::command::Kind::Transaction(transaction)) => {
+            let origin = command.origin.map(Into::into).unwrap_or_default();
+            Ok(Command::Transaction(transaction.try_into()?, origin))
+        }
+        Some(proto::command::Kind::Compact(compact)) => Ok(Command::Compact(compact.version)),
         None => Err(Undecodable::Unknown("command")),
     }
 }
@@ -78,6 +120,30 @@ pub(crate) fn cluster_bytes(cluster: ClusterId) -> Bytes {
 pub(crate) fn cluster_id(bytes: &Bytes) -> Result<ClusterId, Undecodable> {
     let bytes = bytes.as_ref().try_into().map_err(|_| Undecodable::Unknown("cluster id"))?;
     Ok(ClusterId(u128::from_be_bytes(bytes)))
+}
+
+impl From<&Origin> for proto::Origin {
+    fn from(origin: &Origin) -> Self {
+        let text = |text: &Option<Arc<str>>| text.as_deref().unwrap_or_default().to_owned();
+        Self {
+            who: text(&origin.who),
+            from: text(&origin.from),
+            node: origin.node,
+            reason: text(&origin.reason),
+        }
+    }
+}
+
+impl From<proto::Origin> for Origin {
+    fn from(wire: proto::Origin) -> Self {
+        let text = |text: String| Some(text).filter(|text| !text.is_empty()).map(Into::into);
+        Self {
+            who: text(wire.who),
+            from: text(wire.from),
+            node: wire.node,
+            reason: text(wire.reason),
+        }
+    }
 }
 
 impl From<&Transaction> for proto::Transaction {
@@ -134,7 +200,7 @@ impl TryFrom<proto::Key> for Key {
     }
 }
 
-fn kind(name: &str) -> Result<Kind, Undecodable> {
+pub(crate) fn kind(name: &str) -> Result<Kind, Undecodable> {
     name.parse().map_err(|_| Undecodable::Unknown("kind"))
 }
 

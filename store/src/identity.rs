@@ -144,6 +144,11 @@ impl DataFolder {
     }
 
     /// Whether a log was ever created here, so that an empty one is damage.
+    /// Where the history is; made by whoever opens it.
+    pub(crate) fn history_path(&self) -> PathBuf {
+        self.path.join("history")
+    }
+
     pub(crate) fn had_log(&self) -> Result<bool, FolderError> {
         Ok(self.read()?.is_some_and(|(_, log)| log))
     }

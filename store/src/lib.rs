@@ -9,6 +9,7 @@
 mod cluster;
 mod codec;
 mod forming;
+mod history;
 mod identity;
 mod log;
 mod machine;
@@ -21,6 +22,7 @@ mod store;
 pub use cluster::{Cluster, Member, MemberState};
 pub use codec::TooLarge;
 pub use forming::FormError;
+pub use history::{Change, Edit, Filter, History, HistoryError, Page, Seen, Watcher, keeps};
 pub use identity::FolderError;
 pub use metrics::StoreCollector;
 pub use open::OpenError;

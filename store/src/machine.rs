@@ -16,15 +16,26 @@ pub(crate) struct Machine {
     base: u64,
     /// The term of the last epoch: only the first blank entry of a newer one begins another.
     epoch_term: u64,
+    /// The history up to this version is given up.
+    compacted: u64,
 }
 
 impl Machine {
     pub(crate) fn new(cluster: ClusterId) -> Self {
-        Self { snapshot: Snapshot::new(cluster), base: 0, epoch_term: 0 }
+        Self { snapshot: Snapshot::new(cluster), base: 0, epoch_term: 0, compacted: 0 }
     }
 
     pub(crate) fn snapshot(&self) -> &Snapshot {
         &self.snapshot
+    }
+
+    pub(crate) fn compacted(&self) -> u64 {
+        self.compacted
+    }
+
+    /// Gives up the history up to a version that there is.
+    pub(crate) fn compact(&mut self, version: u64) {
+        self.compacted = self.compacted.max(version.min(self.snapshot.version()));
     }
 
     /// A leader's blank entry.

@@ -11,17 +11,18 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::forming::{self, FormError, Founding};
+use crate::history::{Base, Compactor, History, HistoryWriter, Source};
 use crate::identity::{DataFolder, FolderError, Identity};
 use crate::log;
 use crate::machine::Machine;
 use crate::options::{Mutant, NodeId, Options, Timers, Tls};
 use crate::proto::raft_server::RaftServer;
-use crate::raft::log_storage::{LogStorage, OpenLogError};
+use crate::raft::log_storage::{LogReader, LogStorage, OpenLogError};
 use crate::raft::network::{Links, MAX_MESSAGE_BYTES, Network};
 use crate::raft::running::{Raft, Running};
 use crate::raft::service::Service;
 use crate::raft::state_machine::{Applied, StateMachine};
-use crate::raft::types::Peer;
+use crate::raft::types::{Entry, Peer};
 use crate::store::{Inner, Store};
 
 /// Entries of one append. With entries of at most 1 MiB it bounds a message between members.
@@ -42,6 +43,8 @@ pub enum OpenError {
     Log(#[from] OpenLogError),
     #[error("the TLS of the Raft endpoint can't be used: {0}")]
     Tls(tonic::transport::Error),
+    #[error("cannot start the history's thread: {0}")]
+    History(std::io::Error),
     #[error("Raft did not start: {0}")]
     Raft(String),
 }
@@ -105,6 +108,9 @@ impl Starting {
         let options = log::Options { syncs, ..log::Options::default() };
         let (log, writer) = LogStorage::open(&self.folder, identity, options)?;
         let (failure, counters) = (log.failure(), log.counters());
+        let history = History::new(self.folder.history_path(), self.cluster);
+        let source = Box::new(HistorySource { log: log.reader() });
+        let history_writer = HistoryWriter::start(&history, source).map_err(OpenError::History)?;
         let machine = Machine::new(self.cluster);
         let empty = Arc::new(Snapshot::new(self.cluster));
         let (applied_out, applied) = watch::channel(Applied { index: 0, snapshot: empty.clone() });
@@ -114,7 +120,7 @@ impl Starting {
             Arc::new(config(&self.timers)?),
             Network { links: self.links.clone(), cluster: self.cluster },
             log,
-            StateMachine::new(machine, applied_out, snapshots_out),
+            StateMachine::new(machine, applied_out, snapshots_out, history.clone()),
         )
         .await
         .map_err(|error| OpenError::Raft(error.to_string()))?;
@@ -138,8 +144,13 @@ impl Starting {
             tasks,
             reads_stale: self.mutant == Some(Mutant::StaleRead),
             writer: Mutex::new(Some(writer)),
+            history,
+            history_writer: Mutex::new(Some(history_writer)),
         };
-        Ok(Store { inner: Arc::new(inner) })
+        let inner = Arc::new(inner);
+        let compactor = Compactor { store: Arc::downgrade(&inner), stop: inner.stop.clone() };
+        inner.begin_task(compactor.run());
+        Ok(Store { inner })
     }
 
     /// The founder begins the log, once every member has the cluster's id on its disk.
@@ -161,6 +172,23 @@ impl Starting {
         tracing::info!(cluster = %self.cluster, "cluster formed");
         Ok(())
     }
+}
+
+/// What the history is made from here: the whole log.
+struct HistorySource {
+    log: LogReader,
+}
+
+impl Source for HistorySource {
+    fn entries(&self, from: u64, to: u64) -> Vec<Entry> {
+        self.log.some(from, to)
+    }
+
+    fn base(&self, _: u64) -> Result<Option<Base>, String> {
+        Ok(None)
+    }
+
+    fn written(&self, _: u64) {}
 }
 
 fn clients(

@@ -32,7 +32,7 @@ pub(crate) async fn apply(args: &ApplyArgs) -> Result<(), Failure> {
             refused.push(format!("{}: not sent, since its mesh was refused", document.shown()));
             continue;
         }
-        match put(&session, document, args.lenient).await {
+        match put(&session, document, args).await {
             Ok(line) => print(line)?,
             Err(CallError::Refused(why)) => {
                 if document.key.kind() == Kind::Mesh {
@@ -58,14 +58,15 @@ pub(crate) async fn apply(args: &ApplyArgs) -> Result<(), Failure> {
 }
 
 /// Sends one document; says what became of it.
-async fn put(session: &Session, document: &Loaded, lenient: bool) -> Result<String, CallError> {
+async fn put(session: &Session, document: &Loaded, args: &ApplyArgs) -> Result<String, CallError> {
     let key = &document.key;
     // What one node has is enough to recognise a write that changed nothing: versions only grow.
     // An error here is the next call's to tell.
     let before = Request::one(Method::GET, key).query("consistency", "stale");
     let before = session.client.send(&before).await.ok().and_then(|answer| answer.modified_at);
     let mut request = Request::one(Method::PUT, key).body(document.body.clone());
-    if !lenient {
+    request = request.reason(args.why.reason.clone());
+    if !args.lenient {
         request = request.query("strict", "true");
     }
     let answer = session.client.send(&request).await?;

@@ -83,6 +83,11 @@ impl LogStorage {
         Ok((Self { memory, queue, counters }, writer))
     }
 
+    /// A second way to read it, from any thread.
+    pub(crate) fn reader(&self) -> LogReader {
+        LogReader { memory: Arc::clone(&self.memory) }
+    }
+
     /// Set once, when the log failed.
     pub(crate) fn failure(&self) -> Failure {
         self.queue.failure()
@@ -187,6 +192,11 @@ impl RaftLogStorage<Types> for LogStorage {
 }
 
 impl LogReader {
+    /// Some of the entries held in `start..end`, from the first on.
+    pub(crate) fn some(&self, start: u64, end: u64) -> Vec<Entry> {
+        self.memory().read_some(start, end)
+    }
+
     fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().expect("invariant: nothing panics while holding this")
     }

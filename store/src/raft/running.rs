@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::state_machine::{Applied, StateMachine};
 use super::types::{Command, NodeId, Types};
-use crate::proto;
+use crate::{codec, proto};
 
 pub(crate) type Raft = openraft::Raft<Types, StateMachine>;
 
@@ -138,6 +138,7 @@ impl Running {
             version: snapshot.version(),
             epoch: snapshot.epochs().next_back().map_or(0, |epoch| epoch.nonce),
             resources: snapshot.len() as u64,
+            commands: codec::COMMANDS,
         }
     }
 }

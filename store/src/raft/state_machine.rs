@@ -11,7 +11,7 @@ use openraft::{OptionalSend, RaftSnapshotBuilder};
 use tokio::sync::watch;
 
 use super::types::{Entry, LogId, Payload, Reply, Types};
-use crate::codec;
+use crate::history::{Change, History, Mark, apply_command};
 use crate::machine::Machine;
 
 /// Entries applied before their snapshot is published and their writers are answered. Bounds how
@@ -31,6 +31,9 @@ pub(crate) struct StateMachine {
     membership: StoredMembershipOf<Types>,
     applied: watch::Sender<Applied>,
     snapshots: watch::Sender<Arc<Snapshot>>,
+    history: History,
+    /// What the history gets with the next publication.
+    changes: Vec<(LogId, Change)>,
 }
 
 impl StateMachine {
@@ -38,8 +41,17 @@ impl StateMachine {
         machine: Machine,
         applied: watch::Sender<Applied>,
         snapshots: watch::Sender<Arc<Snapshot>>,
+        history: History,
     ) -> Self {
-        Self { machine, last: None, membership: Default::default(), applied, snapshots }
+        Self {
+            machine,
+            last: None,
+            membership: Default::default(),
+            applied,
+            snapshots,
+            history,
+            changes: Vec::new(),
+        }
     }
 
     fn apply_entry(&mut self, entry: Entry) -> io::Result<Reply> {
@@ -54,11 +66,13 @@ impl StateMachine {
                 Reply(None)
             }
             Payload::Command(command) => {
-                let transaction = codec::decode(&command.0).map_err(|error| {
+                let applied = apply_command(&mut self.machine, id.index, &command.0);
+                let (outcome, change) = applied.map_err(|error| {
                     let why = format!("entry {} can't be applied: {error}", id.index);
                     io::Error::new(io::ErrorKind::InvalidData, why)
                 })?;
-                Reply(Some(self.machine.apply(id.index, &transaction)))
+                self.changes.extend(change.map(|change| (id, change)));
+                Reply(Some(outcome))
             }
         };
         self.last = Some(id);
@@ -66,12 +80,17 @@ impl StateMachine {
     }
 
     /// Publishes before the writers are answered, so that they read their own writes here.
-    fn publish(&self) {
+    fn publish(&mut self) {
         let snapshot = Arc::new(self.machine.snapshot().clone());
         let index = self.last.map_or(0, |id| id.index);
         let changed = self.snapshots.borrow().version() != snapshot.version();
         if changed {
             self.snapshots.send_replace(snapshot.clone());
+        }
+        if let Some(last) = self.last {
+            // After the snapshot: whoever is told of a change finds it in the state.
+            let head = Mark { last, version: snapshot.version() };
+            self.history.applied(self.changes.drain(..), head, self.machine.compacted());
         }
         // Last: whoever waits for this index then looks at the snapshots.
         self.applied.send_replace(Applied { index, snapshot });
