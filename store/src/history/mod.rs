@@ -8,6 +8,7 @@
 //! log ── where the ring dropped what was not written ──► thread
 //! ```
 
+mod aside;
 mod change;
 mod compact;
 mod read;

@@ -4,7 +4,7 @@ use std::fs::{self, Permissions};
 use std::io;
 use std::ops::Bound;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use higuma_model::{ClusterId, Key, Resource, Snapshot, Timestamp};
@@ -25,8 +25,6 @@ const CACHE_BYTES: u64 = 16 << 20;
 const FLUSH_MS: u64 = 1_000;
 /// Versions deleted in one batch.
 const SWEEP: usize = 256;
-/// Damaged histories that are kept aside, for whoever wants to know why.
-const ASIDE: usize = 2;
 /// Bytes behind the version in the key of a value.
 const PART: usize = 2;
 
@@ -381,26 +379,4 @@ impl Writing {
 
 fn signed(bytes: usize) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
-}
-
-/// Renames a history that can't be used, so that another one can begin; the oldest of those that
-/// were put aside before is removed.
-pub(super) fn put_aside(path: &Path) -> io::Result<PathBuf> {
-    let name = |at: usize| path.with_extension(format!("damaged-{at}"));
-    match fs::remove_dir_all(name(ASIDE)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    for at in (1..ASIDE).rev() {
-        rename(&name(at), &name(at + 1))?;
-    }
-    rename(path, &name(1))?;
-    Ok(name(1))
-}
-
-fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    match fs::rename(from, to) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use super::aside::put_aside;
 use super::change::{Change, apply_command};
 use super::ring::{Mark, Pushed};
-use super::shelf::{Shelf, ShelfError, Standing, put_aside};
+use super::shelf::{Shelf, ShelfError, Standing};
 use super::{Base, History, Shared, Source};
 use crate::machine::Machine;
 use crate::raft::types::{Entry, Payload};
