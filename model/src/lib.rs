@@ -43,8 +43,8 @@ pub use resource::{
 };
 pub use schema::{Canonical, Source, canonical_spec, canonicalise};
 pub use snapshot::{
-    BelowHorizon, Changes, ClusterId, Epoch, MAX_RESULTS, MAX_TOMBSTONES, RESULT_AGE_MS, Snapshot,
-    Tombstone, Upstream,
+    BelowHorizon, Changes, ClusterId, Contents, Epoch, MAX_RESULTS, MAX_TOMBSTONES, RESULT_AGE_MS,
+    Snapshot, Tombstone, Upstream,
 };
 pub use transaction::{
     Adopted, Check, Draft, MAX_OPERATIONS, MAX_TRANSACTION_BYTES, Operation, Outcome, Received,

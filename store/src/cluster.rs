@@ -34,6 +34,10 @@ pub struct MemberState {
     pub version: u64,
     pub epoch: u64,
     pub resources: u64,
+    /// The last entry in the newest snapshot; 0: there is none.
+    pub snapshot_index: u64,
+    /// The last entry that is no longer in the log; 0: the log is whole.
+    pub purged_index: u64,
     /// The newest kind of command that it applies, by its number in the log's format.
     pub commands: u32,
 }
@@ -47,6 +51,8 @@ impl From<&proto::StatusReply> for MemberState {
             version: status.version,
             epoch: status.epoch,
             resources: status.resources,
+            snapshot_index: status.snapshot_index,
+            purged_index: status.purged_index,
             commands: status.commands.max(1),
         }
     }

@@ -4,6 +4,8 @@ mod resource;
 
 use std::sync::Arc;
 
+pub(crate) use resource::some_position;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use higuma_model::{
     Check, ClusterId, Key, Kind, MAX_TRANSACTION_BYTES, Operation, Origin, Outcome, Owner, Refusal,
@@ -149,10 +151,7 @@ impl From<proto::Origin> for Origin {
 impl From<&Transaction> for proto::Transaction {
     fn from(transaction: &Transaction) -> Self {
         Self {
-            id: Some(proto::RequestId {
-                at_ms: transaction.id.at.0,
-                random: transaction.id.random,
-            }),
+            id: Some((&transaction.id).into()),
             at_ms: transaction.at.0,
             writer: Some((&transaction.writer).into()),
             demands: transaction.demands.iter().map(Into::into).collect(),
@@ -166,9 +165,8 @@ impl TryFrom<proto::Transaction> for Transaction {
     type Error = Undecodable;
 
     fn try_from(wire: proto::Transaction) -> Result<Self, Undecodable> {
-        let id = wire.id.ok_or(Undecodable::Unknown("request id"))?;
         Ok(Self {
-            id: RequestId { at: Timestamp(id.at_ms), random: id.random },
+            id: request_id(wire.id)?,
             at: Timestamp(wire.at_ms),
             writer: wire.writer.ok_or(Undecodable::Unknown("writer"))?.into(),
             demands: all(wire.demands)?,
@@ -176,6 +174,17 @@ impl TryFrom<proto::Transaction> for Transaction {
             operations: all(wire.operations)?,
         })
     }
+}
+
+impl From<&RequestId> for proto::RequestId {
+    fn from(id: &RequestId) -> Self {
+        Self { at_ms: id.at.0, random: id.random }
+    }
+}
+
+pub(crate) fn request_id(wire: Option<proto::RequestId>) -> Result<RequestId, Undecodable> {
+    let id = wire.ok_or(Undecodable::Unknown("request id"))?;
+    Ok(RequestId { at: Timestamp(id.at_ms), random: id.random })
 }
 
 fn all<W, T: TryFrom<W, Error = Undecodable>>(wire: Vec<W>) -> Result<Vec<T>, Undecodable> {

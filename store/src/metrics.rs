@@ -8,6 +8,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 
 use crate::raft::log_counters::{LogCounts, SYNC_BOUNDS_US};
+use crate::snapshot::Counts as SnapshotCounts;
 use crate::store::Store;
 
 /// Exports a store's state and what its log did.
@@ -30,6 +31,7 @@ impl Collector for StoreCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let state = self.0.own_state();
         let counts = self.0.log_counts();
+        let files = self.0.snapshot_counts();
         let leads = u64::from(self.0.leader() == Some(self.0.node()));
         for (name, help, value) in [
             ("version", "Version of the last write applied here", state.version),
@@ -38,6 +40,12 @@ impl Collector for StoreCollector {
             ("raft_leader", "Whether this node leads its cluster", leads),
             ("raft_last_index", "Index of the last entry in the log", state.last_index),
             ("raft_applied_index", "Index of the last entry applied", state.applied_index),
+            (
+                "raft_purged_index",
+                "Index of the last entry no longer in the log",
+                state.purged_index,
+            ),
+            ("snapshot_index", "Index of the last entry in the newest snapshot", files.last_index),
         ] {
             let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
             let name = format!("higuma_store_{name}");
@@ -55,8 +63,32 @@ impl Collector for StoreCollector {
                 encoder.encode_descriptor(&name, help, unit.as_ref(), counter.metric_type())?;
             counter.encode(encoder)?;
         }
+        encode_snapshots(&mut encoder, &files)?;
         encode_syncs(&mut encoder, &counts)
     }
+}
+
+fn encode_snapshots(
+    encoder: &mut DescriptorEncoder<'_>,
+    files: &SnapshotCounts,
+) -> Result<(), std::fmt::Error> {
+    for (name, help, value) in [
+        ("built", "Snapshots built", files.built),
+        ("installed", "Snapshots received from a leader and installed", files.installed),
+    ] {
+        let counter = ConstCounter::new(value);
+        let name = format!("higuma_store_snapshots_{name}");
+        let encoder = encoder.encode_descriptor(&name, help, None, counter.metric_type())?;
+        counter.encode(encoder)?;
+    }
+    let size = ConstGauge::new(i64::try_from(files.bytes).unwrap_or(i64::MAX));
+    let (name, help) = ("higuma_store_snapshot_size", "Size of the newest snapshot");
+    let unit = Some(&Unit::Bytes);
+    size.encode(encoder.encode_descriptor(name, help, unit, size.metric_type())?)?;
+    let took = ConstGauge::new(seconds(files.last_build_us));
+    let (name, help) = ("higuma_store_snapshot_build", "How long the last build took");
+    let unit = Some(&Unit::Seconds);
+    took.encode(encoder.encode_descriptor(name, help, unit, took.metric_type())?)
 }
 
 /// How long the log's syncs took, from counters that are not cumulative to buckets that are.

@@ -24,6 +24,7 @@ use crate::raft::log_counters::{LogCounters, LogCounts};
 use crate::raft::log_writer::LogWriter;
 use crate::raft::network::{Client, Links};
 use crate::raft::running::{Proposed, Running};
+use crate::snapshot::Counts as SnapshotCounts;
 
 pub use error::{ReadError, Stopped, WriteError};
 
@@ -133,6 +134,11 @@ impl Store {
     /// What the log wrote and how long its syncs took.
     pub fn log_counts(&self) -> LogCounts {
         self.inner.counters.counts()
+    }
+
+    /// What became of this node's snapshots.
+    pub fn snapshot_counts(&self) -> SnapshotCounts {
+        self.running().files.counts()
     }
 
     /// Resolves when the store can't go on, with the reason: the process must end.
@@ -252,6 +258,10 @@ impl Store {
         if tokio::time::timeout(ENDPOINT_LIMIT, ended).await.is_err() {
             tracing::warn!("a member keeps its connection open; cutting it");
             tasks.shutdown().await;
+        }
+        let files = self.running().files.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || files.close()).await {
+            tracing::error!(%error, "the snapshots did not end cleanly");
         }
         let history = owned(&self.inner.history_writer).take();
         if let Some(history) = history

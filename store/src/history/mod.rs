@@ -126,7 +126,6 @@ impl History {
     }
 
     /// Begins with a state as a whole: what led to it never comes by.
-    #[cfg_attr(not(test), expect(dead_code, reason = "there are no snapshots yet"))]
     pub(crate) fn begins(&self, at: Mark, compacted: u64) {
         self.shared.lock().ring.jump(at, compacted);
         self.shared.wake.notify_one();

@@ -57,6 +57,10 @@ impl ShelfError {
         use io::ErrorKind::{
             PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull, WouldBlock,
         };
+        if matches!(self, Self::Base(_) | Self::Gap { .. }) {
+            // The log was purged while it was read.
+            return true;
+        }
         let Self::Sled(sled::Error::Io(error)) = self else { return false };
         matches!(
             error.kind(),

@@ -1,5 +1,6 @@
 //! A member that takes part in its cluster: what it proposes, reads and says of itself.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use openraft::raft::linearizable_read::LinearizerOption;
 use openraft::{Instant as _, ReadPolicy};
 use tokio::sync::{Semaphore, watch};
 
-use super::state_machine::{Applied, StateMachine};
+use super::state_machine::{Applied, Files, StateMachine};
 use super::types::{Command, NodeId, Types};
 use crate::{codec, proto};
 
@@ -48,6 +49,7 @@ pub(crate) struct Running {
     pub(crate) applied: watch::Receiver<Applied>,
     /// How long a leader goes without an answer of a majority before it refuses proposals.
     pub(crate) quorum_patience: Duration,
+    pub(crate) files: Arc<Files>,
     proposals: Semaphore,
 }
 
@@ -57,8 +59,10 @@ impl Running {
         cluster: ClusterId,
         applied: watch::Receiver<Applied>,
         quorum_patience: Duration,
+        files: Arc<Files>,
     ) -> Self {
-        Self { raft, cluster, applied, quorum_patience, proposals: Semaphore::new(MAX_PROPOSALS) }
+        let proposals = Semaphore::new(MAX_PROPOSALS);
+        Self { raft, cluster, applied, quorum_patience, files, proposals }
     }
 
     pub(crate) fn leader(&self) -> Option<NodeId> {
@@ -138,6 +142,8 @@ impl Running {
             version: snapshot.version(),
             epoch: snapshot.epochs().next_back().map_or(0, |epoch| epoch.nonce),
             resources: snapshot.len() as u64,
+            snapshot_index: metrics.snapshot.map_or(0, |id| id.index),
+            purged_index: metrics.purged.map_or(0, |id| id.index),
             commands: codec::COMMANDS,
         }
     }
