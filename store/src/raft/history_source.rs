@@ -35,7 +35,7 @@ impl Source for HistorySource {
         let Some(newest) = self.files.newest() else { return Ok(None) };
         let goes_on = |index: u64| first.is_some_and(|first| first <= index + 1);
         // A file that was replaced meanwhile is gone: whoever asked asks again.
-        let base = |kept| {
+        let base = |kept| -> Result<Base, String> {
             let state = self.files.state(kept).map_err(|error| error.to_string())?;
             Ok(Base { last: LogId::from(state.place.last), machine: state.machine })
         };
