@@ -19,11 +19,15 @@ const BATCH_BYTES: usize = 1 << 20;
 /// How far the mark on disk may lag behind where nothing was to be written: what is read again of
 /// the log after a start.
 const MARK_EVERY: u64 = 1_000;
+/// After this long without anything to write the mark is brought up to date.
+const IDLE: Duration = Duration::from_millis(200);
 /// Before a disk that was full, say, is tried again: at first, and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LAST_PAUSE: Duration = Duration::from_secs(5);
 /// Damages in the life of a process after which it is the disk, or a defect, and not an accident.
 const MAX_DAMAGES: u32 = 8;
+
+const NO_PANIC: &str = "invariant: nothing panics while it holds this lock";
 
 type Result<T> = std::result::Result<T, ShelfError>;
 
@@ -45,6 +49,8 @@ enum Step {
     /// The ring no longer has what is next.
     Refill,
     Sweep(u64),
+    /// Nothing to do but to say how far it is.
+    Mark,
 }
 
 impl HistoryWriter {
@@ -147,7 +153,7 @@ impl Writer {
         self.source.written(on_disk.last.index);
         self.wrote(&shelf, standing);
         loop {
-            match self.next(&standing, swept) {
+            match self.next(&standing, swept, standing.mark != on_disk) {
                 Step::Stop => {
                     shelf.write(&[], &mut standing)?;
                     return shelf.flush();
@@ -164,6 +170,11 @@ impl Writer {
                 }
                 Step::Refill => {
                     self.refill(&shelf, &mut standing)?;
+                    on_disk = standing.mark;
+                    self.source.written(on_disk.last.index);
+                }
+                Step::Mark => {
+                    shelf.write(&[], &mut standing)?;
                     on_disk = standing.mark;
                     self.source.written(on_disk.last.index);
                 }
@@ -205,14 +216,15 @@ impl Writer {
         self.shared.written.send_replace(standing.mark.version);
     }
 
-    fn next(&self, standing: &Standing, swept: u64) -> Step {
+    fn next(&self, standing: &Standing, swept: u64, lags: bool) -> Step {
         let mut state = self.shared.lock();
         loop {
             if let Some(doubt) = state.doubt.take() {
                 return Step::Doubt(doubt);
             }
             let version = standing.mark.version;
-            if state.ring.version() > version {
+            let kept = standing.mark.last.index;
+            if state.ring.head().is_some_and(|head| head.last.index > kept) {
                 return match state.ring.after(version, BATCH_BYTES) {
                     Some((changes, mark)) => Step::Write(changes, mark),
                     None => Step::Refill,
@@ -225,7 +237,16 @@ impl Writer {
             if until > swept && until <= version {
                 return Step::Sweep(until);
             }
-            state = self.shared.wake.wait(state).expect("invariant: nothing panics with this lock");
+            let wake = &self.shared.wake;
+            if !lags {
+                state = wake.wait(state).expect(NO_PANIC);
+                continue;
+            }
+            let (next, waited) = wake.wait_timeout(state, IDLE).expect(NO_PANIC);
+            if waited.timed_out() {
+                return Step::Mark;
+            }
+            state = next;
         }
     }
 
