@@ -79,12 +79,13 @@ pub(crate) fn median(mut rounds: Vec<Measured>) -> Option<Measured> {
 mod tests {
     use super::*;
 
+    /// Answers every other scheduling, and no read.
     struct Fixed;
 
     impl Client for Fixed {
         async fn call(&mut self, asks: Asks, key: u32) -> anyhow::Result<()> {
             assert!(key < KEYS);
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            tokio::task::yield_now().await;
             if asks == Asks::Read {
                 bail!("no leader")
             }
@@ -96,8 +97,8 @@ mod tests {
     async fn calls_are_counted_and_one_that_fails_ends_it() {
         let time = Duration::from_millis(100);
         let measured = measure(vec![Fixed, Fixed], Asks::Write, time).await.unwrap();
-        assert!((4..=110).contains(&measured.calls), "{measured:?}");
-        assert!(measured.p50 >= Duration::from_millis(2) && measured.p99 >= measured.p50);
+        assert!(measured.calls > 1 && measured.per_second > 10.0, "{measured:?}");
+        assert!(measured.p99 >= measured.p50);
         let error = measure(vec![Fixed], Asks::Read, time).await.unwrap_err();
         assert_eq!(error.to_string(), "no leader");
     }
