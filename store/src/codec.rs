@@ -49,7 +49,7 @@ pub(crate) const COMMANDS: u32 = 2;
 /// What an entry asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Command {
-    Transaction(Transaction, Origin),
+    Transaction(Box<Transaction>, Origin),
     /// The history before this version is given up.
     Compact(u64),
 }
@@ -88,7 +88,7 @@ pub(crate) fn encode(transaction: &Transaction) -> Result<Bytes, TooLarge> {
 #[cfg(test)]
 pub(crate) fn decode(framed: &Bytes) -> Result<Transaction, Undecodable> {
     match decode_command(framed)? {
-        Command::Transaction(transaction, _) => Ok(transaction),
+        Command::Transaction(transaction, _) => Ok(*transaction),
         Command::Compact(_) => Err(Undecodable::Unknown("transaction")),
     }
 }
@@ -107,7 +107,7 @@ pub(crate) fn decode_command(framed: &Bytes) -> Result<Command, Undecodable> {
     match command.kind {
         Some(proto::command::Kind::Transaction(transaction)) => {
             let origin = command.origin.map(Into::into).unwrap_or_default();
-            Ok(Command::Transaction(transaction.try_into()?, origin))
+            Ok(Command::Transaction(Box::new(transaction.try_into()?), origin))
         }
         Some(proto::command::Kind::Compact(compact)) => Ok(Command::Compact(compact.version)),
         None => Err(Undecodable::Unknown("command")),

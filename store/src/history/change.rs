@@ -63,7 +63,7 @@ pub(super) fn applied(
     let before = machine.snapshot().clone();
     let outcome = machine.apply(index, transaction);
     let after = machine.snapshot();
-    let edits = edits(&before, after);
+    let edits = edits(&before, after, transaction);
     let change = (!edits.is_empty()).then(|| Change {
         version: after.version(),
         at: transaction.at,
@@ -89,19 +89,31 @@ fn concerns(transaction: &Transaction) -> bool {
     })
 }
 
-fn edits(before: &Snapshot, after: &Snapshot) -> Vec<Edit> {
-    let delta = after.since(before);
-    let mut edits: Vec<Edit> = delta
-        .keys()
-        .filter(|key| keeps(key.kind()))
-        .map(|key| Edit {
-            key: key.clone(),
-            before: before.get(key).cloned(),
-            after: after.get(key).cloned(),
-        })
-        .collect();
-    edits.sort_by(|a, b| a.key.cmp(&b.key));
-    edits
+fn edits(before: &Snapshot, after: &Snapshot, transaction: &Transaction) -> Vec<Edit> {
+    let mut keys =
+        named(transaction).unwrap_or_else(|| after.since(before).keys().cloned().collect());
+    keys.sort_unstable();
+    keys.dedup();
+    let edit = |key: Key| {
+        let (old, new) = (before.get(&key).cloned(), after.get(&key).cloned());
+        let same = match (&old, &new) {
+            (Some(old), Some(new)) => Arc::ptr_eq(old, new),
+            (old, new) => old.is_none() && new.is_none(),
+        };
+        (!same).then_some(Edit { key, before: old, after: new })
+    };
+    keys.into_iter().filter(|key| keeps(key.kind())).filter_map(edit).collect()
+}
+
+/// What a transaction may change, if it says so itself: most do, and then the states need not be
+/// compared.
+fn named(transaction: &Transaction) -> Option<Vec<Key>> {
+    let each = transaction.operations.iter().map(|operation| match operation {
+        Operation::Put(draft) => Some(draft.key.clone()),
+        Operation::Delete(key) => Some(key.clone()),
+        Operation::DeleteMesh(_) | Operation::Receive(_) | Operation::Adopt(_) => None,
+    });
+    each.collect()
 }
 
 /// Applies a framed command.

@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::compact::Kept;
+use super::record::{Summary, Touched};
 use super::*;
 use crate::codec;
 use crate::machine::Machine;
@@ -531,4 +532,37 @@ async fn what_is_not_kept_or_not_there_is_said() {
     let change = world.all(Filter::default()).await.remove(0);
     assert_eq!(change.origin.reason.as_deref(), Some("step 1"));
     assert_eq!((change.origin.who.as_deref(), change.origin.node), (Some("tester"), 3));
+}
+
+/// What this version writes is read by the next one: these bytes never change.
+#[test]
+fn records_have_the_bytes_that_they_always_had() {
+    let origin = Origin { who: Some("a".into()), node: 3, ..Origin::default() };
+    let touched = Touched { key: Key::mesh_resource("default"), before: 5, removed: true };
+    let (version, at, writer) = (7, Timestamp(1_000), Owner::Global);
+    let summary = Summary { version, at, writer, origin, edits: vec![touched] };
+    let golden =
+        "0171537226080710e8071a0022050a016118032a150a0f0a044d6573681a0764656661756c7410051801";
+    assert_eq!(hex::encode(summary.encode()), golden);
+    assert_eq!(Summary::decode(&hex::decode(golden).unwrap()).unwrap(), summary);
+    assert_eq!(hex::encode(record::encode_value(None)), "0100000000");
+    let key = record::with(record::of_resource(&key(0, 1)), 258);
+    let names = "6b0011547261666669635065726d697373696f6e00046576656e00027031";
+    assert_eq!(hex::encode(record::part(key, 3)), format!("{names}00000000000001020003"));
+}
+
+#[test]
+fn an_entry_that_is_older_than_the_audit_says_nothing_of_its_origin() {
+    let transaction = Transaction {
+        id: RequestId { at: Timestamp(1), random: 2 },
+        at: Timestamp(3),
+        writer: Owner::Global,
+        demands: vec![],
+        checks: vec![],
+        operations: operations(&Step::Put(0, 1, 2)),
+    };
+    let kind = crate::proto::command::Kind::Transaction((&transaction).into());
+    let old = record::frame(&crate::proto::Command { kind: Some(kind), origin: None });
+    let decoded = codec::decode_command(&old.into()).unwrap();
+    assert_eq!(decoded, codec::Command::Transaction(Box::new(transaction), Origin::default()));
 }
