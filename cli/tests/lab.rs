@@ -180,7 +180,7 @@ fn documents_are_one_transaction(lab: &Lab, manifest: &Path) {
     let refused = lab.run(&["apply", "-f", path]);
     let seen = text(&refused.stderr);
     assert_eq!(refused.status.code(), Some(1), "{seen}");
-    assert!(seen.contains(":10:1: ") && seen.contains("Nothing was applied"), "{seen}");
+    assert!(seen.contains(":9:1: ") && seen.contains("Nothing was applied"), "{seen}");
     let get = ["get", "traffic-permissions", "-m", "shop"];
     assert!(!lab.ok(&get).contains("b "), "half of it was applied");
     let each = lab.run(&["apply", "-f", path, "--each"]);
