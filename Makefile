@@ -33,12 +33,15 @@ lab-down: ## End that and remove its containers, networks and volumes
 CHAOS := $${CARGO_TARGET_DIR:-target}/debug/higuma-chaos
 
 chaos: build ## Break it and judge what clients saw: TEST=register NEMESIS=mixed TIME=30s SEED=7 (as root)
+	@scripts/setup-chaos
 	$(CHAOS) run --test $(or $(TEST),register) --nemesis $(or $(NEMESIS),mixed) --time $(or $(TIME),30s) $(if $(SEED),--seed $(SEED)) --database $(or $(DATABASE),processes)
 
 chaos-soak: build ## Every chaos test under every nemesis, some ninety minutes: TIME=50s SEED=1 (as root)
+	@scripts/setup-chaos
 	scripts/chaos-soak $(or $(TIME),50s) $(or $(SEED),1)
 
 mutants: build ## Show that the chaos tests find deliberate defects (as root)
+	@scripts/setup-chaos
 	$(CHAOS) mutants
 
 chaos-clean: build ## Remove what chaos runs left behind that were killed (as root)

@@ -19,11 +19,10 @@ use crate::cluster::Cluster;
 use crate::cluster::compose::Compose;
 use crate::cluster::processes::{Plan, Processes, Shape};
 use crate::history::Recorder;
-use crate::nemesis;
 use crate::run::{FaultEvent, Folder, RunRecord};
 use crate::verdict::Ended;
 use crate::workload::{Context, Workload, recovery};
-use crate::{judge, output};
+use crate::{judge, nemesis, notice, output};
 
 /// What is run.
 pub(crate) struct Run {
@@ -220,6 +219,7 @@ struct Phases<'a> {
 /// What a task of the phase under faults came to.
 enum Task {
     Clients,
+    Witnesses,
     Nemesis(Vec<FaultEvent>),
 }
 
@@ -240,6 +240,11 @@ impl Phases<'_> {
             let (cluster, recorder) = (&*context.cluster, &context.recorder);
             let events = nemesis::drive(cluster, &schedule, recorder, &folder, token).await?;
             Ok(Task::Nemesis(events))
+        });
+        let (context, token) = (self.context.clone(), over.clone());
+        tasks.spawn(async move {
+            notice::watch(&context, token).await.context("nobody looks at the control planes")?;
+            Ok(Task::Witnesses)
         });
         let ended = tokio::select! {
             // Neither ends by itself before its time, but the nemesis when all is healed.
@@ -273,7 +278,7 @@ impl Phases<'_> {
                 ended = tasks.join_next() => match ended {
                     None => return self.folder.faults(),
                     Some(ended) => match ended.context("a task panicked")?? {
-                        Task::Clients => {}
+                        Task::Clients | Task::Witnesses => {}
                         Task::Nemesis(events) => {
                             tracing::debug!(faults = events.len(), "all faults are healed");
                         }

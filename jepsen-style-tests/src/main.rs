@@ -11,6 +11,7 @@ mod history;
 mod judge;
 mod mutants;
 mod nemesis;
+mod notice;
 mod output;
 mod registry;
 mod report;

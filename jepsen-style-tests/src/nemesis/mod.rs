@@ -44,6 +44,12 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
+    /// Its sort, as it is written in `faults.jsonl`.
+    pub(crate) fn sort(&self) -> String {
+        let value = serde_json::to_value(self).unwrap_or_default();
+        value["is"].as_str().unwrap_or("a fault").to_owned()
+    }
+
     /// Whether it is done to links, not to processes.
     pub(crate) fn is_of_links(&self) -> bool {
         matches!(

@@ -5,8 +5,6 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
-
 use crate::history::{self, Micros, Operation, Outcome};
 use crate::nemesis::Fault;
 use crate::run::{FaultEvent, Folder};
@@ -189,16 +187,10 @@ fn cause(from: Micros, to: Micros, faults: &[FaultEvent]) -> String {
     let began = took_hold.clone().find(|event| near(&event.installing));
     let ended = || took_hold.clone().find(|event| event.healed.as_ref().is_some_and(near));
     match (began, began.is_none().then(ended).flatten()) {
-        (Some(event), _) => format!("after {}", name(&event.fault)),
-        (None, Some(event)) => format!("after the end of {}", name(&event.fault)),
+        (Some(event), _) => format!("after {}", event.fault.sort()),
+        (None, Some(event)) => format!("after the end of {}", event.fault.sort()),
         (None, None) => "no change".to_owned(),
     }
-}
-
-/// The sort of a fault, as it is written in `faults.jsonl`.
-fn name(fault: &Fault) -> String {
-    let value = serde_json::to_value(fault).unwrap_or(Value::Null);
-    value["is"].as_str().unwrap_or("a fault").to_owned()
 }
 
 /// The globals that are in a majority whose members all reach each other; None if there is none,

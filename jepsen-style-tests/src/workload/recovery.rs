@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::{Context, globals, permission};
 use crate::client::{self, Client};
 use crate::history::{self, Operation, Outcome};
+use crate::notice;
 use crate::run::Folder;
 use crate::verdict::{Finding, Verdict};
 
@@ -98,6 +99,7 @@ pub(crate) fn verdict(folder: &Path) -> anyhow::Result<Verdict> {
             finding = Finding::Violated { why, operations: vec![wait.id] };
         }
     }
+    figures.extend(notice::figures(&Folder::open(folder))?);
     Ok(Verdict { checker: "recovers".to_owned(), finding, figures })
 }
 

@@ -32,16 +32,24 @@ pub(crate) struct ControlPlane {
 /// Certificates of this test: the control plane's, and those of the mesh.
 pub(crate) struct Authority {
     pub(crate) pem: String,
+    /// What its proxies take from others: certificates of these.
+    pub(crate) trusted: String,
     issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
 }
 
 impl Authority {
     pub(crate) fn new() -> Self {
+        Self::named("a mesh")
+    }
+
+    /// Two of one name cannot be told apart where both are trusted.
+    pub(crate) fn named(name: &str) -> Self {
         let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         let key = rcgen::KeyPair::generate().unwrap();
         let pem = params.self_signed(&key).unwrap().pem();
-        Self { pem, issuer: rcgen::Issuer::new(params, key) }
+        Self { trusted: pem.clone(), pem, issuer: rcgen::Issuer::new(params, key) }
     }
 
     pub(crate) fn identity(&self, name: rcgen::SanType) -> Identity {
@@ -53,7 +61,7 @@ impl Authority {
         Identity {
             cert_chain_pem: certificate.pem().as_bytes().into(),
             key_pem: key.serialize_pem().as_bytes().into(),
-            ca_pem: self.pem.as_bytes().into(),
+            ca_pem: self.trusted.as_bytes().into(),
         }
     }
 }

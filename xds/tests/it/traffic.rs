@@ -134,6 +134,18 @@ impl Client {
     }
 }
 
+/// How many connections an Envoy refused since their certificate was not of a CA that it trusts.
+async fn certificates_refused(host: &str) -> u64 {
+    let mut admin = TcpStream::connect((host, 9901)).await.unwrap();
+    let request = "GET /stats?filter=ssl.fail_verify_error HTTP/1.1\r\nhost: admin\r\n\
+                   connection: close\r\n\r\n";
+    admin.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    admin.read_to_string(&mut answer).await.unwrap();
+    let counts = answer.lines().filter_map(|line| line.split_once("ssl.fail_verify_error: "));
+    counts.map(|(_, count)| count.parse::<u64>().unwrap()).sum()
+}
+
 const MESH: &str = "type: Mesh\nname: default\n\
     mtls: {enabledBackend: ca, backends: [{name: ca, type: builtin}]}\n";
 const ALLOW: &str = "type: TrafficPermission\nname: web-to-api\nmesh: default\n\
@@ -249,6 +261,39 @@ async fn requests_follow_permissions_and_cross_zones() {
     for at in 0..20 {
         assert_eq!(client.get().await, (200, "west".to_owned()), "request {at}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_inbound_takes_only_certificates_of_its_own_mesh() {
+    let authority = Arc::new(Authority::new());
+    let mut another = Authority::named("another mesh");
+    // The caller would take either: it is the inbound that has to refuse.
+    another.trusted.push_str(&authority.pem);
+    let another = Arc::new(another);
+    let (api_host, web_host, stranger_host) = (host(21), host(22), host(23));
+    let mut apps = JoinSet::new();
+    serve(&mut apps, TcpListener::bind((api_host.as_str(), 18080)).await.unwrap(), "api");
+    let api = api("api-1", &api_host);
+    let own = state(1, "east", &[MESH, ALLOW, &web(&web_host), &api]);
+    let own = ControlPlane::start("east", own, &authority).await;
+    // The same names in all it says of itself, and signed by another mesh's CA.
+    let foreign = state(1, "east", &[MESH, ALLOW, &web(&stranger_host), &api]);
+    let foreign = ControlPlane::start("east", foreign, &another).await;
+    let _envoys = [
+        Envoy::start("default", "api-1", &api_host, &own, &authority.pem),
+        Envoy::start("default", "web-1", &web_host, &own, &authority.pem),
+        Envoy::start("default", "web-1", &stranger_host, &foreign, &another.pem),
+    ];
+    own.converged(&["default.api-1", "default.web-1"]).await;
+    foreign.converged(&["default.web-1"]).await;
+    let mut web = Client::connect(&web_host, 9001).await;
+    assert_eq!(web.get().await, (200, "api".to_owned()));
+    assert_eq!(certificates_refused(&api_host).await, 0);
+    let mut stranger = Client::connect(&stranger_host, 9001).await;
+    let (status, body) = stranger.get().await;
+    assert_eq!(status, 503, "{body}");
+    assert!(certificates_refused(&api_host).await > 0, "by the inbound, for the certificate");
+    assert_eq!(web.get().await, (200, "api".to_owned()), "and goes on with its own");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

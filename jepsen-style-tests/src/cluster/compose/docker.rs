@@ -32,6 +32,7 @@ pub(super) struct Container {
 #[serde(rename_all = "PascalCase")]
 pub(super) struct ContainerState {
     pub(super) running: bool,
+    pub(super) paused: bool,
     pub(super) pid: i32,
 }
 
@@ -163,7 +164,7 @@ mod tests {
 
     #[test]
     fn what_docker_shows_of_a_container_is_read() {
-        let text = r#"[{"Id": "c1", "Name": "/x", "State": {"Running": true, "Pid": 7, "Status": "running"}, "Config": {"Labels": {"higuma.zone": "east",
+        let text = r#"[{"Id": "c1", "Name": "/x", "State": {"Running": true, "Paused": false, "Pid": 7, "Status": "running"}, "Config": {"Labels": {"higuma.zone": "east",
             "com.docker.compose.service": "web"}}, "NetworkSettings": {"Networks": {
             "p_zone-east": {"IPAMConfig": {"IPv4Address": "172.30.11.21"}, "IPAddress": ""},
             "p_other": {"IPAMConfig": null}}}}]"#;

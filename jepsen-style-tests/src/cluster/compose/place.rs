@@ -15,6 +15,10 @@ use crate::nemesis::Fault;
 /// Lines of a dead container's log.
 const LAST_WORDS: &str = "5";
 
+/// Tries to pause or unpause a container: the freezer of cgroup v1 gives up on a busy one now and
+/// then ("unable to freeze").
+const FREEZES: usize = 10;
+
 /// Services that ended, each with the end of its log.
 type Ended = Vec<(String, String)>;
 
@@ -108,7 +112,7 @@ impl Place {
             links.settle(faults, addresses)?;
         }
         if paused != self.paused {
-            docker(&[if paused { "pause" } else { "unpause" }], &self.ids())?;
+            self.ids().iter().try_for_each(|id| freeze(id, paused))?;
             self.paused = paused;
         }
         Ok(())
@@ -179,6 +183,22 @@ impl Place {
     }
 }
 
+/// Brings a container to being paused or not.
+fn freeze(id: &str, paused: bool) -> anyhow::Result<()> {
+    let id = [id.to_owned()];
+    let mut last = Ok(());
+    for _ in 0..FREEZES {
+        let Err(why) = docker(&[if paused { "pause" } else { "unpause" }], &id) else {
+            return Ok(());
+        };
+        if docker::inspect(&id)?.iter().all(|container| container.state.paused == paused) {
+            return Ok(());
+        }
+        last = Err(why);
+    }
+    last
+}
+
 /// `ingress-west-1` is `west-ingress`, `ingress-west-2` is `west-ingress-2`.
 fn ingress(service: &str) -> Option<String> {
     let zone = service.strip_prefix("ingress-")?;
@@ -208,7 +228,7 @@ mod tests {
     fn a_container_is_a_node_where_the_test_has_one() {
         let container = |role: &str, mesh: &str| -> Container {
             let text = format!(
-                r#"{{"Id": "c1", "State": {{"Running": true, "Pid": 7}}, "Config": {{"Labels": {{
+                r#"{{"Id": "c1", "State": {{"Running": true, "Paused": false, "Pid": 7}}, "Config": {{"Labels": {{
                 "com.docker.compose.service": "web", "higuma.role": "{role}",
                 "higuma.zone": "east", "higuma.mesh": "{mesh}"}}}}, "NetworkSettings":
                 {{"Networks": {{"p_into-west": {{"IPAMConfig": {{"IPv4Address": "10.0.22.1"}}}},

@@ -1,3 +1,5 @@
+use serde_json::Value;
+
 use super::*;
 
 const GLOBALS: [&str; 3] = ["global-1", "global-2", "global-3"];
