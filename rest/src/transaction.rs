@@ -150,9 +150,8 @@ impl Work {
     /// Why nothing was applied, by the operation that it is about, if it is about one.
     fn refused(&self, refusal: &Refusal) -> ApiError {
         let error = ApiError::refused(DOING, refusal);
-        let key = match refusal {
-            Refusal::Demand { key, .. } | Refusal::Foreign { key, .. } => key,
-            _ => return error,
+        let (Refusal::Demand { key, .. } | Refusal::Foreign { key, .. }) = refusal else {
+            return error;
         };
         match self.asked.iter().enumerate().find(|(_, asked)| asked.key == *key) {
             Some((at, asked)) => error.within(DOING, &asked.place(at), &asked.what()),

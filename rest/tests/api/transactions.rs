@@ -62,113 +62,15 @@ async fn a_mesh_and_what_is_in_it_are_one_version() {
     assert_eq!(server.get(&path("a")).await.status, 404);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_refused_operation_is_named_and_nothing_is_applied() {
+/// What it is about, its operations, and the answer: status, field, part of the reason.
+type Case = (&'static str, Value, u16, &'static str, &'static str);
+
+/// A server with a mesh and the permission a in it; each case is refused, and changes nothing.
+async fn all_are_refused(cases: impl Fn(u64) -> Vec<Case>) {
     let server = Server::start().await;
     let first = server.transact("", json!([{"put": mesh()}, {"put": named("a")}])).await;
     let before = server.store.snapshot();
-    let a = json!({"type": "TrafficPermission", "mesh": "default", "name": "a"});
-    let no = json!({"type": "TrafficPermission", "mesh": "default", "name": "no"});
-    let elsewhere = |name: &str| {
-        let mut document = named(name);
-        document["mesh"] = "none".into();
-        document
-    };
-    let bad = json!({"type": "TrafficPermission", "mesh": "default", "name": "x", "sources": 1});
-    let secret = json!({"type": "Secret", "mesh": "default", "name": "s", "data": "eA=="});
-    let many: Vec<Value> = (0..129).map(|n| json!({"put": named(&format!("p{n}"))})).collect();
-    let stale = first.version - 1;
-    let ok = || json!({"put": named("new")});
-    for (what, operations, status, field, text) in [
-        ("none", json!([]), 400, "operations", "there are 0; a transaction has 1 to 128"),
-        ("too many", json!(many), 400, "operations", "there are 129; a transaction has 1 to 128"),
-        ("no object", json!([ok(), 1]), 400, "operations[1]", "is a JSON object"),
-        ("both", json!([ok(), {"put": named("b"), "delete": a}]), 400, "operations[1]", "either"),
-        (
-            "a field",
-            json!([ok(), {"put": named("b"), "if": 1}]),
-            400,
-            "operations[1].if",
-            "no field",
-        ),
-        (
-            "conditions",
-            json!([{"put": named("b"), "ifMatch": 1, "ifAbsent": true}]),
-            400,
-            "operations[0].ifMatch",
-            "together",
-        ),
-        (
-            "a version",
-            json!([{"put": named("b"), "ifMatch": -1}]),
-            400,
-            "operations[0].ifMatch",
-            "its ETag",
-        ),
-        (
-            "absent",
-            json!([{"delete": a, "ifAbsent": true}]),
-            400,
-            "operations[0].ifAbsent",
-            "absent",
-        ),
-        (
-            "no mesh",
-            json!([{"delete": {"type": "TrafficPermission", "name": "a"}}]),
-            400,
-            "operations[0].delete.mesh",
-            "must be the resource's mesh",
-        ),
-        (
-            "a type",
-            json!([{"delete": {"type": "Pod", "name": "a"}}]),
-            400,
-            "operations[0].delete.type",
-            "Pod",
-        ),
-        ("a secret", json!([{"put": secret}]), 400, "operations[0].put.type", "kept inside"),
-        ("invalid", json!([ok(), {"put": bad}]), 400, "operations[1].put.sources", ""),
-        ("the mesh", json!([ok(), {"put": elsewhere("x")}]), 404, "operations[1].put", "not found"),
-        (
-            "late mesh",
-            json!([{"put": elsewhere("x")}, {"put": {"type": "Mesh", "name": "none"}}]),
-            404,
-            "operations[0].put",
-            "not found",
-        ),
-        ("missing", json!([ok(), {"delete": no}]), 404, "operations[1].delete", "Not found"),
-        (
-            "stale",
-            json!([ok(), {"put": named("a"), "ifMatch": stale}]),
-            412,
-            "operations[1].put",
-            "is at version",
-        ),
-        (
-            "exists",
-            json!([ok(), {"put": named("a"), "ifAbsent": true}]),
-            412,
-            "operations[1].put",
-            "is at version",
-        ),
-        ("twice", json!([ok(), {"put": named("new")}]), 400, "operations[1].put", "changed twice"),
-        (
-            "gone",
-            json!([{"delete": {"type": "Mesh", "name": "default"}}, ok()]),
-            404,
-            "operations[1].put",
-            "not found",
-        ),
-        (
-            "a zone's",
-            json!([{"put": {"type": "Dataplane", "mesh": "default", "name": "d",
-            "networking": {"address": "1.2.3.4", "inbound": [
-                {"port": 1, "servicePort": 2, "tags": {"kuma.io/service": "s"}}]}}}]),
-            405,
-            "operations[0].put",
-            "zone",
-        ),
-    ] {
+    for (what, operations, status, field, text) in cases(first.version) {
         for query in ["?dry-run=true", ""] {
             let answered = server.transact(query, operations.clone()).await;
             let body = &answered.body;
@@ -180,14 +82,116 @@ async fn a_refused_operation_is_named_and_nothing_is_applied() {
         }
     }
     assert_eq!(*server.store.snapshot(), *before);
+}
+
+fn name(name: &str) -> Value {
+    json!({"type": "TrafficPermission", "mesh": "default", "name": name})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_is_refused_by_its_place() {
+    let ok = || json!({"put": named("new")});
+    let with = |condition: Value| {
+        let mut operation = json!({"put": named("b")});
+        operation.as_object_mut().unwrap().extend(condition.as_object().unwrap().clone());
+        json!([ok(), operation])
+    };
+    let delete = |what: Value| json!([{ "delete": what }]);
+    let many: Vec<Value> = (0..129).map(|n| json!({"put": named(&format!("p{n}"))})).collect();
+    let bad = json!({"type": "TrafficPermission", "mesh": "default", "name": "x", "sources": 1});
+    let secret = json!({"type": "Secret", "mesh": "default", "name": "s", "data": "eA=="});
+    let count = "a transaction has 1 to 128";
+    let place = "operations[1]";
+    all_are_refused(|_| {
+        vec![
+            ("none", json!([]), 400, "operations", count),
+            ("too many", json!(many), 400, "operations", "there are 129; a transaction has 1 to"),
+            ("no object", json!([ok(), 1]), 400, place, "is a JSON object"),
+            ("both", with(json!({"delete": name("a")})), 400, place, "either"),
+            ("a field", with(json!({"if": 1})), 400, "operations[1].if", "no field"),
+            (
+                "two conditions",
+                with(json!({"ifMatch": 1, "ifAbsent": true})),
+                400,
+                "operations[1].ifMatch",
+                "together",
+            ),
+            ("a version", with(json!({"ifMatch": -1})), 400, "operations[1].ifMatch", "its ETag"),
+            (
+                "deletes what is absent",
+                json!([{"delete": name("a"), "ifAbsent": true}]),
+                400,
+                "operations[0].ifAbsent",
+                "absent",
+            ),
+            (
+                "no mesh",
+                delete(json!({"type": "TrafficPermission", "name": "a"})),
+                400,
+                "operations[0].delete.mesh",
+                "must be the resource's mesh",
+            ),
+            (
+                "a type",
+                delete(json!({"type": "Pod", "name": "a"})),
+                400,
+                "operations[0].delete.type",
+                "Pod",
+            ),
+            ("a secret", json!([{"put": secret}]), 400, "operations[0].put.type", "kept inside"),
+            ("invalid", json!([ok(), {"put": bad}]), 400, "operations[1].put.sources", ""),
+        ]
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_operation_is_named_and_nothing_is_applied() {
+    let ok = || json!({"put": named("new")});
+    let elsewhere = || {
+        let mut document = named("x");
+        document["mesh"] = "none".into();
+        json!({ "put": document })
+    };
+    let mesh_too = json!({"put": {"type": "Mesh", "name": "none"}});
+    let no_mesh = json!({"delete": {"type": "Mesh", "name": "default"}});
+    let inbound = json!({"port": 1, "servicePort": 2, "tags": {"kuma.io/service": "s"}});
+    let dataplane = json!({"type": "Dataplane", "mesh": "default", "name": "d",
+        "networking": {"address": "1.2.3.4", "inbound": [inbound]}});
+    let (first, second) = ("operations[0].put", "operations[1].put");
+    all_are_refused(|version| {
+        let stale = json!({"put": named("a"), "ifMatch": version - 1});
+        let absent = json!({"put": named("a"), "ifAbsent": true});
+        let missing = json!({"delete": name("no")});
+        vec![
+            ("without its mesh", json!([ok(), elsewhere()]), 404, second, "not found"),
+            ("before its mesh", json!([elsewhere(), mesh_too]), 404, first, "not found"),
+            ("missing", json!([ok(), missing]), 404, "operations[1].delete", "Not found"),
+            ("stale", json!([ok(), stale]), 412, second, "is at version"),
+            ("exists", json!([ok(), absent]), 412, second, "is at version"),
+            ("twice", json!([ok(), ok()]), 400, second, "changed twice"),
+            ("after its mesh", json!([no_mesh, ok()]), 404, second, "not found"),
+            ("a zone's", json!([{"put": dataplane}]), 405, first, "zone"),
+        ]
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_with_a_transaction_is_understood_or_refused() {
+    let server = Server::start().await;
+    server.put("/meshes/default", mesh()).await;
+    let before = server.store.snapshot();
+    let body = json!({"operations": [{"put": named("x")}]}).to_string();
     for (method, path, headers, status) in [
         ("GET", "/_transactions", &[][..], 405),
         ("POST", "/_transactions?colour=red", &[], 400),
+        ("POST", "/_transactions?dry-run=maybe", &[], 400),
         ("POST", "/_transactions", &[("if-match", "1")], 400),
         ("POST", "/_transactions", &[("content-type", "text/yaml")], 415),
+        ("POST", "/_transactions", &[("idempotency-key", "")], 400),
         ("POST", "/_transactions?dry-run=true", &[("idempotency-key", "k")], 400),
     ] {
-        let body = json!({"operations": [{"put": named("x")}]}).to_string();
         let answered = server.call(method, path, headers, &body).await;
         assert_eq!(answered.status.as_u16(), status, "{method} {path}: {}", answered.body);
     }

@@ -70,7 +70,7 @@ async fn one(session: &Session, args: &ApplyArgs, batch: &Batch<'_>) -> Result<(
         agreed = Some(&preview);
     }
     let done = match changes {
-        0 => preview.body().clone(),
+        0 => preview.as_done(),
         _ => batch.send(session, args.lenient, agreed).await?,
     };
     match args.output {

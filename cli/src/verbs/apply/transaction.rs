@@ -142,6 +142,15 @@ impl Preview {
         &self.0
     }
 
+    /// What the server would answer to the transaction itself, where that changes nothing.
+    pub(super) fn as_done(&self) -> Value {
+        let mut done = self.0.clone();
+        if let Value::Object(fields) = &mut done {
+            ["dryRun", "alsoDeleted"].iter().for_each(|field| drop(fields.shift_remove(*field)));
+        }
+        done
+    }
+
     /// How many resources would not be as they are.
     pub(super) fn changes(&self) -> usize {
         let operations = self.0["operations"].as_array().into_iter().flatten();
