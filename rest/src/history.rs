@@ -48,7 +48,7 @@ pub(crate) async fn answer(api: &Api, filter: Filter, request: &Parts) -> Result
     let items: Vec<Value> = page.changes.iter().map(change).collect();
     let next = page.before.map(|before| next_page(request, before));
     let body = json!({"items": items, "next": next, "compacted": page.compacted});
-    Ok(Answer { status: StatusCode::OK, version, modified_at: None, body })
+    Ok(Answer { status: StatusCode::OK, version, modified_at: None, body, replayed: false })
 }
 
 /// Whether a resource is asked for as it was.
@@ -68,7 +68,13 @@ pub(crate) async fn at(api: &Api, key: &Key, request: &Parts) -> Result<Answer, 
         let detail = format!("{key} did not exist at version {version}");
         ApiError::new(StatusCode::NOT_FOUND, Doing::Get.title(), detail)
     })?;
-    Ok(Answer { status: StatusCode::OK, version, modified_at: None, body: render(&resource) })
+    Ok(Answer {
+        status: StatusCode::OK,
+        version,
+        modified_at: None,
+        body: render(&resource),
+        replayed: false,
+    })
 }
 
 /// `GET /_diff?from=&to=`: what leads from one version to another.
@@ -85,7 +91,7 @@ async fn difference(api: &Api, request: &Parts) -> Result<Answer, ApiError> {
     let edits = history.diff(from, to, asked.filter).await?;
     let changes: Vec<Value> = edits.iter().map(edit).collect();
     let body = json!({"from": from, "to": to, "changes": changes});
-    Ok(Answer { status: StatusCode::OK, version: now, modified_at: None, body })
+    Ok(Answer { status: StatusCode::OK, version: now, modified_at: None, body, replayed: false })
 }
 
 /// The version of the state, once the history has all of it.

@@ -7,15 +7,18 @@
 mod answer;
 mod api;
 mod authority;
+mod body;
 mod cluster;
 mod error;
 mod history;
+mod idempotency;
 mod origin;
 mod overview;
 mod path;
 mod progress;
 mod query;
 mod read;
+mod transaction;
 mod watch;
 mod write;
 

@@ -25,6 +25,7 @@ pub use codec::TooLarge;
 pub use forming::FormError;
 pub use history::{Change, Edit, Filter, History, HistoryError, Page, Seen, Watcher, keeps};
 pub use identity::FolderError;
+pub use machine::preview;
 pub use metrics::StoreCollector;
 pub use open::OpenError;
 pub use options::{Mutant, NodeId, Options, Timers, Tls};

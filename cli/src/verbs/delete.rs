@@ -17,7 +17,7 @@ pub(crate) async fn delete(args: &DeleteArgs) -> Result<(), Failure> {
     };
     let key = Key::new(args.kind, mesh, &args.name);
     let request = Request::one(Method::DELETE, &key).reason(args.why.reason.clone());
-    match session.client.send(&request).await {
+    match session.client.send(&request.once()?).await {
         Ok(answer) => print(format!("deleted {}{}", shown(&key), at_version(answer.version))),
         Err(CallError::Refused(why)) if why.status == StatusCode::NOT_FOUND => {
             if why.repeated {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{Session, at_version, changes};
 use crate::args::RollbackArgs;
-use crate::client::{Answer, CallError, Request};
+use crate::client::{Answer, Request};
 use crate::failure::Failure;
 use crate::output::{self, Format, note, print};
 
@@ -60,12 +60,12 @@ pub(crate) async fn rollback(args: &RollbackArgs) -> Result<(), Failure> {
 }
 
 /// Writes all of it at once, if it is still what was shown.
-async fn write(session: &Session, edits: &[Value], reason: String) -> Result<Answer, CallError> {
+async fn write(session: &Session, edits: &[Value], reason: String) -> Result<Answer, Failure> {
     let request = match edits {
         [edit] => single(edit),
         edits => Request::post(&["_transactions"], json!({"operations": operations(edits)})),
     };
-    session.client.send(&request.reason(Some(reason))).await
+    Ok(session.client.send(&request.reason(Some(reason)).once()?).await?)
 }
 
 fn single(edit: &Value) -> Request {

@@ -1,13 +1,14 @@
 //! All that a snapshot consists of: what a file of it must hold, and how it comes back from one.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet, Vector};
 
-use super::{ClusterId, Epoch, Snapshot, Tombstone, Upstream};
+use super::{ClusterId, Epoch, Keyed, Remembered, Snapshot, Tombstone, Upstream};
 use crate::Key;
 use crate::resource::{Resource, Timestamp};
-use crate::transaction::{Outcome, RequestId};
+use crate::transaction::{Idempotency, Outcome, RequestId};
 
 /// A snapshot in parts. What is derived (the indexes by version) is not among them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub struct Contents {
     /// By zone.
     pub cursors: Vec<(Arc<str>, Upstream)>,
     pub results: Vec<(RequestId, Outcome)>,
+    /// Of the results, those that a caller named.
+    pub named: Vec<(RequestId, Idempotency)>,
     pub results_horizon: Timestamp,
 }
 
@@ -38,6 +41,7 @@ impl Contents {
             upstream: None,
             cursors: Vec::new(),
             results: Vec::new(),
+            named: Vec::new(),
             results_horizon: Timestamp(i64::MIN),
         }
     }
@@ -54,7 +58,14 @@ impl Snapshot {
     }
 
     pub fn results(&self) -> impl ExactSizeIterator<Item = (&RequestId, &Outcome)> {
-        self.results.iter()
+        self.results.iter().map(|(id, remembered)| (id, &remembered.outcome))
+    }
+
+    /// What a caller named a request, if he did.
+    pub fn named(&self, id: &RequestId) -> Option<Idempotency> {
+        let key = self.results.get(id)?.key?;
+        let Keyed { request, effects, .. } = self.keyed.get(&key)?;
+        Some(Idempotency { key, request: *request, effects: effects.clone() })
     }
 
     pub fn results_horizon(&self) -> Timestamp {
@@ -75,8 +86,24 @@ impl From<Contents> for Snapshot {
             upstream,
             cursors,
             results,
+            named,
             results_horizon,
         } = contents;
+        let bytes = resources.iter().map(|r| r.size() as u64).sum();
+        let keys: BTreeMap<RequestId, u128> = named.iter().map(|(id, n)| (*id, n.key)).collect();
+        let outcomes: BTreeMap<RequestId, &Outcome> =
+            results.iter().map(|(i, o)| (*i, o)).collect();
+        let keyed = named.into_iter().filter_map(|(id, named)| match outcomes.get(&id) {
+            Some(Outcome::Done { version }) => {
+                let (request, effects) = (named.request, named.effects);
+                Some((named.key, Keyed { id, request, version: *version, effects }))
+            }
+            _ => None,
+        });
+        let keyed = keyed.collect();
+        let remembered = |(id, outcome): (RequestId, Outcome)| {
+            (id, Remembered { outcome, key: keys.get(&id).copied() })
+        };
         let written = resources.iter().map(|r| (r.modified_at, r.key.clone()));
         let written: OrdSet<(u64, Key)> = written.collect();
         let removed = tombstones.iter().map(|(key, tombstone)| (tombstone.version, key.clone()));
@@ -92,7 +119,9 @@ impl From<Contents> for Snapshot {
             epochs: Vector::from_iter(epochs),
             upstream,
             cursors: OrdMap::from_iter(cursors),
-            results: OrdMap::from_iter(results),
+            results: results.into_iter().map(remembered).collect(),
+            keyed,
+            bytes,
             results_horizon,
         }
     }

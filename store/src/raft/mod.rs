@@ -1,6 +1,7 @@
 //! The only place that names openraft: nothing of it leaves this crate.
 
 pub(crate) mod history_source;
+mod intake;
 pub(crate) mod log_counters;
 mod log_memory;
 pub(crate) mod log_storage;

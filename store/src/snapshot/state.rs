@@ -70,8 +70,9 @@ impl State {
             out.record(section::TOMBSTONES, &record)?;
         }
         for (id, outcome) in snapshot.results() {
+            let named = snapshot.named(id).as_ref().map(Into::into);
             let (id, outcome) = (Some(id.into()), Some(outcome.into()));
-            out.record(section::RESULTS, &proto::SnapshotResult { id, outcome })?;
+            out.record(section::RESULTS, &proto::SnapshotResult { id, outcome, named })?;
         }
         out.end()
     }
@@ -163,6 +164,9 @@ fn take(contents: &mut Contents, kind: u32, record: Bytes) -> Result<(), String>
             let id: RequestId = request_id(result.id).map_err(describe)?;
             let outcome: Outcome =
                 result.outcome.ok_or("no outcome")?.try_into().map_err(describe)?;
+            if let Some(named) = result.named {
+                contents.named.push((id, named.try_into().map_err(describe)?));
+            }
             contents.results.push((id, outcome));
         }
         unknown => return Err(format!("records of kind {unknown}")),
