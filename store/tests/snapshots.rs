@@ -32,6 +32,7 @@ fn put(number: u64) -> Transaction {
             spec: Spec::Json(format!("{{\"v\":\"{}\"}}", "x".repeat(2_000)).into()),
             status: None,
         })],
+        terms: Default::default(),
     }
 }
 

@@ -166,6 +166,7 @@ impl World {
             demands: vec![],
             checks: vec![],
             operations: operations(step),
+            terms: Default::default(),
         };
         let reason = Some(format!("step {index}").into());
         let who = Some("tester".into());
@@ -560,6 +561,7 @@ fn an_entry_that_is_older_than_the_audit_says_nothing_of_its_origin() {
         demands: vec![],
         checks: vec![],
         operations: operations(&Step::Put(0, 1, 2)),
+        terms: Default::default(),
     };
     let kind = crate::proto::command::Kind::Transaction((&transaction).into());
     let old = record::frame(&crate::proto::Command { kind: Some(kind), origin: None });

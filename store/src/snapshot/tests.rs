@@ -51,6 +51,7 @@ fn put(index: u64, name: usize, length: usize) -> Transaction {
         demands: vec![],
         checks: vec![],
         operations: vec![Operation::Put(draft)],
+        terms: Default::default(),
     }
 }
 
