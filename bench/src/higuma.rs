@@ -203,7 +203,7 @@ fn command(key: u32, unique: u64) -> anyhow::Result<Bytes> {
         ..Default::default()
     };
     let kind = Some(proto::command::Kind::Transaction(transaction));
-    let body = proto::Command { kind }.encode_to_vec();
+    let body = proto::Command { kind, origin: None }.encode_to_vec();
     let mut framed = BytesMut::with_capacity(5 + body.len());
     framed.put_u8(1);
     framed.put_u32_le(crc32fast::hash(&body));
