@@ -22,12 +22,7 @@ use crate::client::{self, CHANNELS, Client};
 use crate::cluster::{Cluster, NODES, until};
 use crate::load::Asks;
 
-#[expect(
-    unreachable_pub,
-    unused_qualifications,
-    dead_code,
-    reason = "generated, not all used here"
-)]
+#[expect(unreachable_pub, unused_qualifications, reason = "generated")]
 mod proto {
     tonic::include_proto!("higuma.store.v1");
 }
