@@ -72,6 +72,16 @@ pub(crate) fn decode(framed: &Bytes) -> Result<Transaction, Undecodable> {
     }
 }
 
+/// Whether a command only removes resources: taken even where the disk is nearly full.
+pub(crate) fn only_frees(framed: &Bytes) -> bool {
+    let Ok(transaction) = decode(framed) else { return false };
+    transaction.operations.iter().all(|operation| match operation {
+        Operation::Delete(_) | Operation::DeleteMesh(_) => true,
+        Operation::Receive(received) => received.upserts.is_empty(),
+        Operation::Put(_) | Operation::Adopt(_) => false,
+    })
+}
+
 /// A cluster's id as it is kept and sent: 16 bytes, big endian.
 pub(crate) fn cluster_bytes(cluster: ClusterId) -> Bytes {
     Bytes::copy_from_slice(&cluster.0.to_be_bytes())

@@ -16,6 +16,7 @@ mod metrics;
 mod open;
 mod options;
 mod raft;
+mod room;
 mod snapshot;
 mod store;
 

@@ -24,6 +24,8 @@ use crate::raft::running::{Raft, Running};
 use crate::raft::service::Service;
 use crate::raft::state_machine::{Applied, Files, StateMachine};
 use crate::raft::types::{LogId, Peer};
+use crate::raft::warden::{Sight, Warden};
+use crate::room::{Disk, Room, refusal};
 use crate::snapshot::{Found, SnapshotError, State};
 use crate::store::{Inner, Store};
 
@@ -126,6 +128,7 @@ impl Starting {
         mut tasks: JoinSet<()>,
     ) -> Result<Store, OpenError> {
         let node = self.links.node;
+        let (disk, room) = self.room();
         let Durable { log, writer, files, state } = self.durable().await?;
         let (failure, counters) = (log.failure(), log.counters());
         let empty = Arc::new(Snapshot::new(self.cluster));
@@ -149,10 +152,21 @@ impl Starting {
             payload,
         };
         tasks.spawn(keeper.run(stop.clone()));
-        let patience = self.timers.election_max * 2;
-        let member = Running::new(raft, self.cluster, applied, patience, files);
-        self.begin(&member, &stop).await?;
         let clients = clients(&self.links, self.cluster)?;
+        let (sight, seen) = watch::channel(room);
+        let warden = Warden {
+            node,
+            raft: raft.clone(),
+            files: files.clone(),
+            disk,
+            clients: clients.clone(),
+            least: self.retention.room,
+            sight,
+        };
+        tasks.spawn(warden.run(stop.clone()));
+        let patience = self.timers.election_max * 2;
+        let member = Running::new(raft, self.cluster, applied, patience, (files, seen));
+        self.begin(&member, &stop).await?;
         // Set once: `open` made this cell.
         let _ = running.set(member);
         let tasks = Mutex::new(tasks);
@@ -171,6 +185,20 @@ impl Starting {
             writer: Mutex::new(Some(writer)),
         };
         Ok(Store { inner: Arc::new(inner) })
+    }
+
+    /// Looks at the disk before anything is written: a full one gives its reserve free, so that a
+    /// start has room.
+    fn room(&self) -> (Disk, Sight) {
+        let mut disk = Disk::new(self.folder.path());
+        let own = disk.look(self.retention.room).unwrap_or_else(|error| {
+            tracing::warn!(%error, "can't tell how much room is on the disk");
+            Room::default()
+        });
+        // Of a single member nobody else need be asked.
+        let alone = self.links.members.len() == 1;
+        let refusal = refusal(&[(self.links.node, Some(own))]).filter(|_| alone);
+        (disk, Sight { own, refusal: refusal.map(Into::into) })
     }
 
     /// Opens what is on the disk: the newest snapshot that serves, and the log after it.

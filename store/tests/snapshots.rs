@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// So little that a hundred writes cross several snapshots and purges.
-const LITTLE: Retention = Retention { entries: 40, bytes: 128 << 20, keep: 5 };
+const LITTLE: Retention = Retention { entries: 40, bytes: 128 << 20, keep: 5, room: 0 };
 
 fn put(number: u64) -> Transaction {
     Transaction {

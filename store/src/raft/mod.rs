@@ -12,4 +12,5 @@ mod sending;
 pub(crate) mod service;
 pub(crate) mod state_machine;
 pub(crate) mod types;
+pub(crate) mod warden;
 pub(crate) mod wire;
