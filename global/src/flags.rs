@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
-use higuma_serve::flags::{TlsFlags, plaintext_ip};
+use higuma_serve::flags::{TlsFlags, byte_size, plaintext_ip};
 use higuma_store::{NodeId, Timers};
 
 /// Runs one node of the global control plane.
@@ -56,6 +56,10 @@ pub struct RunArgs {
     pub diagnostics_bind: Option<IpAddr>,
     #[command(flatten)]
     pub tls: TlsFlags,
+    /// What all resources may take together, such as 512MiB. They are kept in memory; what operators write
+    /// beyond this is refused, deletions are taken.
+    #[arg(long, env = "HIGUMA_STATE_QUOTA", value_name = "SIZE", default_value = "512MiB", value_parser = byte_size)]
+    pub state_quota: u64,
     /// Time between heartbeats of the leader, in milliseconds.
     #[arg(long, env = "HIGUMA_HEARTBEAT_MS", value_name = "MS", default_value_t = 100)]
     pub heartbeat_ms: u64,

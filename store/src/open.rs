@@ -29,7 +29,7 @@ use crate::room::{Disk, Room, refusal};
 use crate::snapshot::{Found, SnapshotError, State};
 use crate::store::{Inner, Store};
 
-/// Entries of one append. With entries of at most 1 MiB it bounds a message between members.
+/// Entries of one append; their bytes are bounded where they are read (`Memory::read_some`).
 const MAX_PAYLOAD_ENTRIES: u64 = 64;
 
 /// How long a member may take to check and install a snapshot once it has it, at most; the time of

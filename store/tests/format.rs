@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use higuma_model::{
-    Audience, Draft, Key, Labels, Operation, Owner, RequestId, Spec, Timestamp, Transaction,
+    Audience, Draft, Key, Labels, Operation, Owner, RequestId, Spec, Terms, Timestamp, Transaction,
 };
 use higuma_store::{OpenError, Options, Retention, Store, Timers, testing};
 use higuma_testkit::poll_until;
@@ -60,6 +60,7 @@ async fn folder(retention: Retention) -> tempfile::TempDir {
         demands: vec![],
         checks: vec![],
         operations: vec![Operation::Put(draft)],
+        terms: Terms::default(),
     };
     let written = async || store.write(&transaction).await;
     poll_until("a write", PATIENCE, written, Result::is_ok).await.unwrap().unwrap();

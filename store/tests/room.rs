@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use higuma_model::{
-    Audience, Draft, Key, Labels, Operation, Owner, RequestId, Spec, Timestamp, Transaction,
+    Audience, Draft, Key, Labels, Operation, Owner, RequestId, Spec, Terms, Timestamp, Transaction,
 };
 use higuma_store::{Options, Retention, Store, Timers, WriteError};
 use higuma_testkit::poll_until;
@@ -25,6 +25,7 @@ fn transaction(random: u64, operation: Operation) -> Transaction {
         demands: vec![],
         checks: vec![],
         operations: vec![operation],
+        terms: Terms::default(),
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use higuma_model::{
-    Audience, Draft, Key, Labels, Operation, Owner, RequestId, Spec, Timestamp, Transaction,
+    Audience, Draft, Key, Labels, Operation, Owner, RequestId, Spec, Terms, Timestamp, Transaction,
 };
 use higuma_store::{Consistency, OpenError, Options, Retention, Store, Timers, WriteError};
 use higuma_testkit::poll_until;
@@ -32,6 +32,7 @@ fn put(number: u64) -> Transaction {
             spec: Spec::Json(format!("{{\"v\":\"{}\"}}", "x".repeat(2_000)).into()),
             status: None,
         })],
+        terms: Terms::default(),
     }
 }
 

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet, Vector};
 
-use super::{ClusterId, Epoch, Snapshot, Tombstone, Upstream};
+use super::{ClusterId, Epoch, Keyed, Remembered, Snapshot, Tombstone, Upstream};
 use crate::Key;
 use crate::resource::{Resource, Timestamp};
 use crate::transaction::{Outcome, RequestId};
 
-/// A snapshot in parts. What is derived (the indexes by version) is not among them.
+/// A snapshot in parts. What is derived (the indexes by version, sizes) is not among them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contents {
     pub cluster: ClusterId,
@@ -22,6 +22,8 @@ pub struct Contents {
     /// By zone.
     pub cursors: Vec<(Arc<str>, Upstream)>,
     pub results: Vec<(RequestId, Outcome)>,
+    /// By the digest of the caller's key.
+    pub keyed: Vec<(u128, Keyed)>,
     pub results_horizon: Timestamp,
 }
 
@@ -38,6 +40,7 @@ impl Contents {
             upstream: None,
             cursors: Vec::new(),
             results: Vec::new(),
+            keyed: Vec::new(),
             results_horizon: Timestamp(i64::MIN),
         }
     }
@@ -54,7 +57,12 @@ impl Snapshot {
     }
 
     pub fn results(&self) -> impl ExactSizeIterator<Item = (&RequestId, &Outcome)> {
-        self.results.iter()
+        self.results.iter().map(|(id, remembered)| (id, &remembered.outcome))
+    }
+
+    /// The requests that their callers named, by the digest of the key.
+    pub fn keyed_requests(&self) -> impl ExactSizeIterator<Item = (&u128, &Keyed)> {
+        self.keyed.iter()
     }
 
     pub fn results_horizon(&self) -> Timestamp {
@@ -75,8 +83,18 @@ impl From<Contents> for Snapshot {
             upstream,
             cursors,
             results,
+            keyed,
             results_horizon,
         } = contents;
+        let bytes = resources.iter().map(|resource| resource.size() as u64).sum();
+        let remembered = |(id, outcome)| (id, Remembered { outcome, key: None });
+        let mut results: OrdMap<RequestId, Remembered> =
+            results.into_iter().map(remembered).collect();
+        for (key, first) in &keyed {
+            if let Some(remembered) = results.get_mut(&first.id) {
+                remembered.key = Some(*key);
+            }
+        }
         let written = resources.iter().map(|r| (r.modified_at, r.key.clone()));
         let written: OrdSet<(u64, Key)> = written.collect();
         let removed = tombstones.iter().map(|(key, tombstone)| (tombstone.version, key.clone()));
@@ -92,7 +110,9 @@ impl From<Contents> for Snapshot {
             epochs: Vector::from_iter(epochs),
             upstream,
             cursors: OrdMap::from_iter(cursors),
-            results: OrdMap::from_iter(results),
+            results,
+            keyed: OrdMap::from_iter(keyed),
+            bytes,
             results_horizon,
         }
     }

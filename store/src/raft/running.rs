@@ -9,8 +9,9 @@ use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, Fatal, LinearizableReadError, RaftError};
 use openraft::raft::linearizable_read::LinearizerOption;
 use openraft::{Instant as _, ReadPolicy};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
+use super::intake::Intake;
 use super::state_machine::{Applied, Files, StateMachine};
 use super::types::{Command, NodeId, Types};
 use super::warden::Sight;
@@ -18,10 +19,6 @@ use crate::codec;
 use crate::proto;
 
 pub(crate) type Raft = openraft::Raft<Types, StateMachine>;
-
-/// Proposals that may be under way at a leader. At 1 MiB each they bound its memory to 1 GiB, at
-/// the usual kilobyte to a megabyte; a caller over it is told to come back.
-const MAX_PROPOSALS: usize = 1024;
 
 /// What became of a proposal.
 #[derive(Debug)]
@@ -54,7 +51,7 @@ pub(crate) struct Running {
     pub(crate) files: Arc<Files>,
     /// Room on the disks, as last seen.
     room: watch::Receiver<Sight>,
-    proposals: Semaphore,
+    intake: Intake,
 }
 
 impl Running {
@@ -65,8 +62,7 @@ impl Running {
         quorum_patience: Duration,
         (files, room): (Arc<Files>, watch::Receiver<Sight>),
     ) -> Self {
-        let proposals = Semaphore::new(MAX_PROPOSALS);
-        Self { raft, cluster, applied, quorum_patience, files, room, proposals }
+        Self { raft, cluster, applied, quorum_patience, files, room, intake: Intake::new() }
     }
 
     pub(crate) fn leader(&self) -> Option<NodeId> {
@@ -101,8 +97,9 @@ impl Running {
         {
             return Proposed::Busy(why.to_string());
         }
-        let Ok(_permit) = self.proposals.try_acquire() else {
-            return Proposed::Busy(format!("{MAX_PROPOSALS} writes are under way"));
+        let _admitted = match self.intake.enter(command.len()) {
+            Ok(admitted) => admitted,
+            Err(full) => return Proposed::Busy(full),
         };
         let written = tokio::time::timeout(limit, self.raft.client_write(Command(command))).await;
         match written {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use higuma_model::{
-    Audience, Draft, Key, Kind, Labels, Operation, Owner, RequestId, Spec, Timestamp, Transaction,
+    Audience, Draft, Effect, Idempotency, Key, Kind, Labels, Operation, Owner, RequestId, Spec,
+    Terms, Timestamp, Transaction,
 };
 
 use super::error::Broken;
@@ -54,6 +55,7 @@ fn put(index: u64, name: usize, length: usize) -> Transaction {
         demands: vec![],
         checks: vec![],
         operations: vec![Operation::Put(draft)],
+        terms: Terms::default(),
     }
 }
 
@@ -61,6 +63,11 @@ fn put(index: u64, name: usize, length: usize) -> Transaction {
 fn entry(seed: u64, index: u64) -> Transaction {
     let mut random = Random(seed.wrapping_mul(1_000_003) ^ index);
     let mut transaction = put(index, random.below(8), random.below(200));
+    if random.chance(30) {
+        let (key, request) = (random.below(9) as u128, random.below(2) as u128);
+        let effects = [Effect::Created].into();
+        transaction.terms.idempotency = Some(Idempotency { key, request, effects });
+    }
     if random.chance(30) {
         let key = Key::new(Kind::TrafficPermission, "default", &format!("p{}", random.below(8)));
         transaction.operations = vec![Operation::Delete(key)];

@@ -126,9 +126,9 @@ async fn a_failure_is_told_to_all_and_raised() {
             let raised = raised(&mut failure).await;
             let doing = ["write to", "sync"][step as usize];
             let reason = format!("cannot {doing} /lossy/0000000000000001.wal: input/output error");
-            assert_eq!(*raised, *reason);
+            assert!(raised.starts_with(&reason), "{raised}");
             let vote = storage.save_vote(&Vote::new(9, 1)).await.unwrap_err();
-            assert_eq!(vote.to_string(), reason);
+            assert_eq!(vote.to_string(), *raised);
             assert_eq!(storage.get_log_reader().await.read_vote().await.unwrap(), None);
             let (queued, synced) = append(&mut storage, vec![command(20, 10)]).await;
             queued.unwrap_err();
@@ -166,7 +166,7 @@ async fn entries_that_do_not_follow_are_refused() {
         synced.await.expect("told").unwrap_err();
     }
     let large = append_durably(&mut storage, vec![command(1, ENTRY_BYTES_MAX)]).await.unwrap_err();
-    assert!(large.to_string().starts_with("entry 1 of 11"), "{large}");
+    assert!(large.to_string().starts_with("entry 1 of 21"), "{large}");
     append_durably(&mut storage, vec![command(1, 10)]).await.unwrap();
     assert_eq!(entries(&mut storage).await.len(), 2);
     drop(storage);
