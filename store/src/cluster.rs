@@ -38,6 +38,10 @@ pub struct MemberState {
     pub snapshot_index: u64,
     /// The last entry that is no longer in the log; 0: the log is whole.
     pub purged_index: u64,
+    /// Bytes that it may still write to its disk.
+    pub disk_free: u64,
+    /// Its disk is nearly full.
+    pub disk_low: bool,
     /// The newest kind of command that it applies, by its number in the log's format.
     pub commands: u32,
 }
@@ -53,6 +57,8 @@ impl From<&proto::StatusReply> for MemberState {
             resources: status.resources,
             snapshot_index: status.snapshot_index,
             purged_index: status.purged_index,
+            disk_free: status.disk_free,
+            disk_low: status.disk_low,
             commands: status.commands.max(1),
         }
     }

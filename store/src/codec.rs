@@ -1,15 +1,15 @@
 //! Transactions and outcomes as bytes: prost in a frame with a format byte and a CRC.
 
+mod request;
 mod resource;
 
-use std::sync::Arc;
-
+pub(crate) use request::{digest, digest_bytes};
 pub(crate) use resource::some_position;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use higuma_model::{
-    Check, ClusterId, Effect, Idempotency, Key, Kind, MAX_ENTRY_BYTES, Operation, Origin, Outcome,
-    Owner, Refusal, RequestId, Terms, Timestamp, Transaction,
+    Check, ClusterId, Key, Kind, MAX_ENTRY_BYTES, Operation, Origin, Outcome, Owner, Refusal,
+    RequestId, Terms, Timestamp, Transaction,
 };
 use prost::Message;
 
@@ -114,6 +114,20 @@ pub(crate) fn decode_command(framed: &Bytes) -> Result<Command, Undecodable> {
     }
 }
 
+/// Whether a command only removes resources: taken even where the disk is nearly full.
+pub(crate) fn only_frees(framed: &Bytes) -> bool {
+    let transaction = match decode_command(framed) {
+        Ok(Command::Transaction(transaction, _)) => transaction,
+        Ok(Command::Compact(_)) => return true,
+        Err(_) => return false,
+    };
+    transaction.operations.iter().all(|operation| match operation {
+        Operation::Delete(_) | Operation::DeleteMesh(_) => true,
+        Operation::Receive(received) => received.upserts.is_empty(),
+        Operation::Put(_) | Operation::Adopt(_) => false,
+    })
+}
+
 /// A cluster's id as it is kept and sent: 16 bytes, big endian.
 pub(crate) fn cluster_bytes(cluster: ClusterId) -> Bytes {
     Bytes::copy_from_slice(&cluster.0.to_be_bytes())
@@ -122,30 +136,6 @@ pub(crate) fn cluster_bytes(cluster: ClusterId) -> Bytes {
 pub(crate) fn cluster_id(bytes: &Bytes) -> Result<ClusterId, Undecodable> {
     let bytes = bytes.as_ref().try_into().map_err(|_| Undecodable::Unknown("cluster id"))?;
     Ok(ClusterId(u128::from_be_bytes(bytes)))
-}
-
-impl From<&Origin> for proto::Origin {
-    fn from(origin: &Origin) -> Self {
-        let text = |text: &Option<Arc<str>>| text.as_deref().unwrap_or_default().to_owned();
-        Self {
-            who: text(&origin.who),
-            from: text(&origin.from),
-            node: origin.node,
-            reason: text(&origin.reason),
-        }
-    }
-}
-
-impl From<proto::Origin> for Origin {
-    fn from(wire: proto::Origin) -> Self {
-        let text = |text: String| Some(text).filter(|text| !text.is_empty()).map(Into::into);
-        Self {
-            who: text(wire.who),
-            from: text(wire.from),
-            node: wire.node,
-            reason: text(wire.reason),
-        }
-    }
 }
 
 impl From<&Transaction> for proto::Transaction {
@@ -193,67 +183,9 @@ pub(crate) fn request_id(wire: Option<proto::RequestId>) -> Result<RequestId, Un
     Ok(RequestId { at: Timestamp(id.at_ms), random: id.random })
 }
 
-impl From<&Idempotency> for proto::Idempotency {
-    fn from(named: &Idempotency) -> Self {
-        Self {
-            key: digest_bytes(named.key),
-            request: digest_bytes(named.request),
-            effects: named.effects.iter().map(Into::into).collect(),
-        }
-    }
-}
-
-impl TryFrom<proto::Idempotency> for Idempotency {
-    type Error = Undecodable;
-
-    fn try_from(wire: proto::Idempotency) -> Result<Self, Undecodable> {
-        Ok(Self {
-            key: digest(&wire.key)?,
-            request: digest(&wire.request)?,
-            effects: all(wire.effects)?.into(),
-        })
-    }
-}
-
-impl From<&Effect> for proto::Effect {
-    fn from(effect: &Effect) -> Self {
-        use proto::effect::Kind;
-        let (kind, modified_at) = match effect {
-            Effect::Created => (Kind::Created, 0),
-            Effect::Updated => (Kind::Updated, 0),
-            Effect::Unchanged { modified_at } => (Kind::Unchanged, *modified_at),
-            Effect::Deleted => (Kind::Deleted, 0),
-        };
-        Self { kind: kind.into(), modified_at }
-    }
-}
-
-impl TryFrom<proto::Effect> for Effect {
-    type Error = Undecodable;
-
-    fn try_from(wire: proto::Effect) -> Result<Self, Undecodable> {
-        use proto::effect::Kind;
-        match Kind::try_from(wire.kind) {
-            Ok(Kind::Created) => Ok(Self::Created),
-            Ok(Kind::Updated) => Ok(Self::Updated),
-            Ok(Kind::Unchanged) => Ok(Self::Unchanged { modified_at: wire.modified_at }),
-            Ok(Kind::Deleted) => Ok(Self::Deleted),
-            Ok(Kind::Unspecified) | Err(_) => Err(Undecodable::Unknown("effect")),
-        }
-    }
-}
-
-/// A digest as it is kept: 16 bytes, big endian.
-fn digest_bytes(digest: u128) -> Bytes {
-    Bytes::copy_from_slice(&digest.to_be_bytes())
-}
-
-fn digest(bytes: &Bytes) -> Result<u128, Undecodable> {
-    let bytes = bytes.as_ref().try_into().map_err(|_| Undecodable::Unknown("digest"))?;
-    Ok(u128::from_be_bytes(bytes))
-}
-
-fn all<W, T: TryFrom<W, Error = Undecodable>>(wire: Vec<W>) -> Result<Vec<T>, Undecodable> {
+pub(crate) fn all<W, T: TryFrom<W, Error = Undecodable>>(
+    wire: Vec<W>,
+) -> Result<Vec<T>, Undecodable> {
     wire.into_iter().map(T::try_from).collect()
 }
 

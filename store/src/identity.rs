@@ -109,6 +109,10 @@ impl DataFolder {
         }
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Whose folder this is; none for one that was never claimed. Refuses another node's.
     pub(crate) fn identity(&self, node: u64) -> Result<Option<Identity>, FolderError> {
         match self.read()? {

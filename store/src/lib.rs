@@ -17,6 +17,7 @@ mod metrics;
 mod open;
 mod options;
 mod raft;
+mod room;
 mod snapshot;
 mod store;
 

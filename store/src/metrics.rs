@@ -47,6 +47,7 @@ impl Collector for StoreCollector {
                 "Index of the last entry no longer in the log",
                 state.purged_index,
             ),
+            ("disk_low", "Whether this node's disk is nearly full", u64::from(state.disk_low)),
             ("snapshot_index", "Index of the last entry in the newest snapshot", files.last_index),
         ] {
             let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
@@ -65,7 +66,7 @@ impl Collector for StoreCollector {
                 encoder.encode_descriptor(&name, help, unit.as_ref(), counter.metric_type())?;
             counter.encode(encoder)?;
         }
-        encode_snapshots(&mut encoder, &files)?;
+        encode_snapshots(&mut encoder, &files, state.disk_free)?;
         encode_syncs(&mut encoder, &counts)
     }
 }
@@ -73,6 +74,7 @@ impl Collector for StoreCollector {
 fn encode_snapshots(
     encoder: &mut DescriptorEncoder<'_>,
     files: &SnapshotCounts,
+    free: u64,
 ) -> Result<(), std::fmt::Error> {
     for (name, help, value) in [
         ("built", "Snapshots built", files.built),
@@ -83,6 +85,10 @@ fn encode_snapshots(
         let encoder = encoder.encode_descriptor(&name, help, None, counter.metric_type())?;
         counter.encode(encoder)?;
     }
+    let free = ConstGauge::new(i64::try_from(free).unwrap_or(i64::MAX));
+    let (name, help) = ("higuma_store_disk_free", "What this node may still write to its disk");
+    let unit = Some(&Unit::Bytes);
+    free.encode(encoder.encode_descriptor(name, help, unit, free.metric_type())?)?;
     let size = ConstGauge::new(i64::try_from(files.bytes).unwrap_or(i64::MAX));
     let (name, help) = ("higuma_store_snapshot_size", "Size of the newest snapshot");
     let unit = Some(&Unit::Bytes);

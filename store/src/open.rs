@@ -26,6 +26,8 @@ use crate::raft::running::{Raft, Running};
 use crate::raft::service::Service;
 use crate::raft::state_machine::{Applied, Files, StateMachine};
 use crate::raft::types::{LogId, Peer};
+use crate::raft::warden::{Sight, Warden};
+use crate::room::{Disk, Room, refusal};
 use crate::snapshot::{Found, SnapshotError, State};
 use crate::store::{Inner, Store};
 
@@ -104,6 +106,15 @@ impl Store {
     }
 }
 
+impl Store {
+    fn begun(inner: Inner) -> Self {
+        let inner = Arc::new(inner);
+        let compactor = Compactor { store: Arc::downgrade(&inner), stop: inner.stop.clone() };
+        inner.begin_task(compactor.run());
+        Self { inner }
+    }
+}
+
 /// A member that knows its cluster and is about to run.
 struct Starting {
     folder: DataFolder,
@@ -130,13 +141,12 @@ impl Starting {
         mut tasks: JoinSet<()>,
     ) -> Result<Store, OpenError> {
         let node = self.links.node;
+        let (disk, room) = self.room();
         let Durable { log, writer, files, state } = self.durable().await?;
         let (failure, counters) = (log.failure(), log.counters());
-        let history = History::new(self.folder.history_path(), self.cluster);
         let watermarks = Watermarks::default();
         let source = HistorySource::new(log.reader(), files.clone(), watermarks.clone());
-        let history_writer =
-            HistoryWriter::start(&history, Box::new(source)).map_err(OpenError::History)?;
+        let (history, history_writer) = self.history(source)?;
         let empty = Arc::new(Snapshot::new(self.cluster));
         let (applied_out, applied) = watch::channel(Applied { index: 0, snapshot: empty.clone() });
         let (snapshots_out, snapshots) = watch::channel(empty);
@@ -160,33 +170,59 @@ impl Starting {
             payload,
         };
         tasks.spawn(keeper.run(stop.clone()));
-        let patience = self.timers.election_max * 2;
-        let member = Running::new(raft, self.cluster, applied, patience, files);
-        self.begin(&member, &stop).await?;
         let clients = clients(&self.links, self.cluster)?;
+        let (sight, seen) = watch::channel(room);
+        let warden = Warden {
+            node,
+            raft: raft.clone(),
+            files: files.clone(),
+            disk,
+            clients: clients.clone(),
+            least: self.retention.room,
+            sight,
+        };
+        tasks.spawn(warden.run(stop.clone()));
+        let patience = self.timers.election_max * 2;
+        let member = Running::new(raft, self.cluster, applied, patience, (files, seen));
+        self.begin(&member, &stop).await?;
         // Set once: `open` made this cell.
         let _ = running.set(member);
-        let tasks = Mutex::new(tasks);
-        let links = self.links;
-        let inner = Inner {
+        Ok(Store::begun(Inner {
             node,
-            links,
+            links: self.links,
             running,
             clients,
             snapshots,
             failure,
             counters,
             stop,
-            tasks,
+            tasks: Mutex::new(tasks),
             reads_stale: self.mutant == Some(Mutant::StaleRead),
             writer: Mutex::new(Some(writer)),
             history,
             history_writer: Mutex::new(Some(history_writer)),
-        };
-        let inner = Arc::new(inner);
-        let compactor = Compactor { store: Arc::downgrade(&inner), stop: inner.stop.clone() };
-        inner.begin_task(compactor.run());
-        Ok(Store { inner })
+        }))
+    }
+
+    /// Looks at the disk before anything is written: a full one gives its reserve free, so that a
+    /// start has room.
+    fn room(&self) -> (Disk, Sight) {
+        let mut disk = Disk::new(self.folder.path());
+        let own = disk.look(self.retention.room).unwrap_or_else(|error| {
+            tracing::warn!(%error, "can't tell how much room is on the disk");
+            Room::default()
+        });
+        // Of a single member nobody else need be asked.
+        let alone = self.links.members.len() == 1;
+        let refusal = refusal(&[(self.links.node, Some(own))]).filter(|_| alone);
+        (disk, Sight { own, refusal: refusal.map(Into::into) })
+    }
+
+    /// Begins to write the history behind what will be applied.
+    fn history(&self, source: HistorySource) -> Result<(History, HistoryWriter), OpenError> {
+        let history = History::new(self.folder.history_path(), self.cluster);
+        let writer = HistoryWriter::start(&history, Box::new(source));
+        Ok((history, writer.map_err(OpenError::History)?))
     }
 
     /// Opens what is on the disk: the newest snapshot that serves, and the log after it.

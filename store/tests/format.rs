@@ -23,7 +23,7 @@ const FIRST_FRAME_AT: usize = 64;
 const SPEC: &str = r#"{"routing":{"localityAwareLoadBalancing":true}}"#;
 
 /// So little that one write makes a snapshot.
-const LITTLE: Retention = Retention { entries: 1, bytes: 1, keep: 0 };
+const LITTLE: Retention = Retention { entries: 1, bytes: 1, keep: 0, room: 0 };
 
 async fn open(folder: &Path) -> Result<Store, OpenError> {
     open_keeping(folder, Retention::default()).await

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use higuma_model::{
-    Audience, Draft, Key, Labels, Operation, Owner, RequestId, Spec, Timestamp, Transaction,
+    Audience, Draft, Key, Labels, Operation, Owner, RequestId, Spec, Terms, Timestamp, Transaction,
 };
 use higuma_store::{Consistency, OpenError, Options, Retention, Store, Timers, WriteError};
 use higuma_testkit::poll_until;
@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// So little that a hundred writes cross several snapshots and purges.
-const LITTLE: Retention = Retention { entries: 40, bytes: 128 << 20, keep: 5 };
+const LITTLE: Retention = Retention { entries: 40, bytes: 128 << 20, keep: 5, room: 0 };
 
 fn put(number: u64) -> Transaction {
     Transaction {
@@ -32,7 +32,7 @@ fn put(number: u64) -> Transaction {
             spec: Spec::Json(format!("{{\"v\":\"{}\"}}", "x".repeat(2_000)).into()),
             status: None,
         })],
-        terms: Default::default(),
+        terms: Terms::default(),
     }
 }
 

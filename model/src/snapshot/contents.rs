@@ -1,6 +1,5 @@
 //! All that a snapshot consists of: what a file of it must hold, and how it comes back from one.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet, Vector};
@@ -8,9 +7,9 @@ use imbl::{OrdMap, OrdSet, Vector};
 use super::{ClusterId, Epoch, Keyed, Remembered, Snapshot, Tombstone, Upstream};
 use crate::Key;
 use crate::resource::{Resource, Timestamp};
-use crate::transaction::{Idempotency, Outcome, RequestId};
+use crate::transaction::{Outcome, RequestId};
 
-/// A snapshot in parts. What is derived (the indexes by version) is not among them.
+/// A snapshot in parts. What is derived (the indexes by version, sizes) is not among them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contents {
     pub cluster: ClusterId,
@@ -23,8 +22,8 @@ pub struct Contents {
     /// By zone.
     pub cursors: Vec<(Arc<str>, Upstream)>,
     pub results: Vec<(RequestId, Outcome)>,
-    /// Of the results, those that a caller named.
-    pub named: Vec<(RequestId, Idempotency)>,
+    /// By the digest of the caller's key.
+    pub keyed: Vec<(u128, Keyed)>,
     pub results_horizon: Timestamp,
 }
 
@@ -41,7 +40,7 @@ impl Contents {
             upstream: None,
             cursors: Vec::new(),
             results: Vec::new(),
-            named: Vec::new(),
+            keyed: Vec::new(),
             results_horizon: Timestamp(i64::MIN),
         }
     }
@@ -61,11 +60,9 @@ impl Snapshot {
         self.results.iter().map(|(id, remembered)| (id, &remembered.outcome))
     }
 
-    /// What a caller named a request, if he did.
-    pub fn named(&self, id: &RequestId) -> Option<Idempotency> {
-        let key = self.results.get(id)?.key?;
-        let Keyed { request, effects, .. } = self.keyed.get(&key)?;
-        Some(Idempotency { key, request: *request, effects: effects.clone() })
+    /// The requests that their callers named, by the digest of the key.
+    pub fn keyed_requests(&self) -> impl ExactSizeIterator<Item = (&u128, &Keyed)> {
+        self.keyed.iter()
     }
 
     pub fn results_horizon(&self) -> Timestamp {
@@ -86,24 +83,18 @@ impl From<Contents> for Snapshot {
             upstream,
             cursors,
             results,
-            named,
+            keyed,
             results_horizon,
         } = contents;
-        let bytes = resources.iter().map(|r| r.size() as u64).sum();
-        let keys: BTreeMap<RequestId, u128> = named.iter().map(|(id, n)| (*id, n.key)).collect();
-        let outcomes: BTreeMap<RequestId, &Outcome> =
-            results.iter().map(|(i, o)| (*i, o)).collect();
-        let keyed = named.into_iter().filter_map(|(id, named)| match outcomes.get(&id) {
-            Some(Outcome::Done { version }) => {
-                let (request, effects) = (named.request, named.effects);
-                Some((named.key, Keyed { id, request, version: *version, effects }))
+        let bytes = resources.iter().map(|resource| resource.size() as u64).sum();
+        let remembered = |(id, outcome)| (id, Remembered { outcome, key: None });
+        let mut results: OrdMap<RequestId, Remembered> =
+            results.into_iter().map(remembered).collect();
+        for (key, first) in &keyed {
+            if let Some(remembered) = results.get_mut(&first.id) {
+                remembered.key = Some(*key);
             }
-            _ => None,
-        });
-        let keyed = keyed.collect();
-        let remembered = |(id, outcome): (RequestId, Outcome)| {
-            (id, Remembered { outcome, key: keys.get(&id).copied() })
-        };
+        }
         let written = resources.iter().map(|r| (r.modified_at, r.key.clone()));
         let written: OrdSet<(u64, Key)> = written.collect();
         let removed = tombstones.iter().map(|(key, tombstone)| (tombstone.version, key.clone()));
@@ -119,8 +110,8 @@ impl From<Contents> for Snapshot {
             epochs: Vector::from_iter(epochs),
             upstream,
             cursors: OrdMap::from_iter(cursors),
-            results: results.into_iter().map(remembered).collect(),
-            keyed,
+            results,
+            keyed: OrdMap::from_iter(keyed),
             bytes,
             results_horizon,
         }

@@ -68,7 +68,13 @@ impl OpenError {
 /// takes no more; after the others but `Failed` nothing was written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CommitError {
-    #[error("cannot {doing} {}: {source}", path.display())]
+    #[error(
+        "cannot {doing} {}: {source}. What this node acknowledged is on its disk; of the writes \
+         under way nothing is known here, and it writes no more. Make room or mend the disk, then \
+         start it again: the other members make up for it. If the disk is lost, replace this node \
+         in its cluster",
+        path.display()
+    )]
     Io { doing: &'static str, path: PathBuf, source: io::Error },
     #[error("the log failed earlier: {0}")]
     Failed(Arc<str>),

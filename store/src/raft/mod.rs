@@ -14,4 +14,5 @@ mod sending;
 pub(crate) mod service;
 pub(crate) mod state_machine;
 pub(crate) mod types;
+pub(crate) mod warden;
 pub(crate) mod wire;

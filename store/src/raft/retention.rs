@@ -11,8 +11,10 @@ use super::log_counters::LogCounters;
 use super::running::Raft;
 use super::state_machine::Files;
 use super::types::LogId;
+use crate::room::ROOM_BYTES;
 
-/// How much log is written between two snapshots, and how much is kept behind the newest.
+/// How much log is written between two snapshots, how much is kept behind the newest, and how much
+/// room there must be for it all.
 #[derive(Debug, Clone, Copy)]
 pub struct Retention {
     /// Entries between two snapshots. At a thousand writes a second a snapshot each minute: 29 MB of
@@ -24,11 +26,14 @@ pub struct Retention {
     /// Entries kept behind the newest snapshot: a member that was away for a short time gets them
     /// and not a whole snapshot.
     pub keep: u64,
+    /// Bytes that must be free on the disk, beside room for two snapshots; with less the node counts
+    /// as nearly full.
+    pub room: u64,
 }
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { entries: 50_000, bytes: 128 << 20, keep: 10_000 }
+        Self { entries: 50_000, bytes: 128 << 20, keep: 10_000, room: ROOM_BYTES }
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use super::intake::Intake;
 use super::state_machine::{Applied, Files, StateMachine};
 use super::types::{Command, NodeId, Types};
+use super::warden::Sight;
 use crate::{codec, proto};
 
 pub(crate) type Raft = openraft::Raft<Types, StateMachine>;
@@ -47,6 +48,8 @@ pub(crate) struct Running {
     /// How long a leader goes without an answer of a majority before it refuses proposals.
     pub(crate) quorum_patience: Duration,
     pub(crate) files: Arc<Files>,
+    /// Room on the disks, as last seen.
+    room: watch::Receiver<Sight>,
     intake: Intake,
 }
 
@@ -56,9 +59,9 @@ impl Running {
         cluster: ClusterId,
         applied: watch::Receiver<Applied>,
         quorum_patience: Duration,
-        files: Arc<Files>,
+        (files, room): (Arc<Files>, watch::Receiver<Sight>),
     ) -> Self {
-        Self { raft, cluster, applied, quorum_patience, files, intake: Intake::new() }
+        Self { raft, cluster, applied, quorum_patience, files, room, intake: Intake::new() }
     }
 
     pub(crate) fn leader(&self) -> Option<NodeId> {
@@ -87,6 +90,11 @@ impl Running {
         }
         if self.has_lost_quorum() {
             return Proposed::Busy("the leader hears from no majority".to_owned());
+        }
+        if let Some(why) =
+            self.room.borrow().refusal.clone().filter(|_| !codec::only_frees(&command))
+        {
+            return Proposed::Busy(why.to_string());
         }
         let _admitted = match self.intake.enter(command.len()) {
             Ok(admitted) => admitted,
@@ -130,6 +138,7 @@ impl Running {
         let metrics = metrics.borrow_watched();
         let applied = self.applied.borrow();
         let snapshot = &applied.snapshot;
+        let room = self.room.borrow().own;
         proto::StatusReply {
             node: *self.raft.node_id(),
             term: metrics.current_term,
@@ -141,6 +150,8 @@ impl Running {
             resources: snapshot.len() as u64,
             snapshot_index: metrics.snapshot.map_or(0, |id| id.index),
             purged_index: metrics.purged.map_or(0, |id| id.index),
+            disk_free: room.free,
+            disk_low: room.is_low,
             commands: codec::COMMANDS,
         }
     }

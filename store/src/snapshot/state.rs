@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use higuma_model::{
-    ClusterId, Contents, Epoch, Key, Outcome, RequestId, Resource, Snapshot, Timestamp, Tombstone,
-    Upstream,
+    ClusterId, Contents, Epoch, Key, Keyed, Outcome, RequestId, Resource, Snapshot, Timestamp,
+    Tombstone, Upstream,
 };
 use prost::Message;
 
 use super::error::Broken;
 use super::frame::{Digest, Reader, Sink, Writer};
-use crate::codec::{cluster_bytes, cluster_id, request_id, some_position};
+use crate::codec::{
+    all, cluster_bytes, cluster_id, digest, digest_bytes, request_id, some_position,
+};
 use crate::machine::Machine;
 use crate::proto;
 
@@ -23,8 +25,10 @@ mod section {
     pub(super) const RESOURCES: u32 = 4;
     pub(super) const TOMBSTONES: u32 = 5;
     pub(super) const RESULTS: u32 = 6;
+    pub(super) const KEYED: u32 = 7;
 
-    pub(super) const ALL: [u32; 6] = [STATE, EPOCHS, CURSORS, RESOURCES, TOMBSTONES, RESULTS];
+    pub(super) const ALL: [u32; 7] =
+        [STATE, EPOCHS, CURSORS, RESOURCES, TOMBSTONES, RESULTS, KEYED];
 }
 
 /// Where in the log a state stands, and who the members were.
@@ -70,9 +74,18 @@ impl State {
             out.record(section::TOMBSTONES, &record)?;
         }
         for (id, outcome) in snapshot.results() {
-            let named = snapshot.named(id).as_ref().map(Into::into);
             let (id, outcome) = (Some(id.into()), Some(outcome.into()));
-            out.record(section::RESULTS, &proto::SnapshotResult { id, outcome, named })?;
+            out.record(section::RESULTS, &proto::SnapshotResult { id, outcome })?;
+        }
+        for (key, first) in snapshot.keyed_requests() {
+            let record = proto::SnapshotKeyed {
+                key: digest_bytes(*key),
+                id: Some((&first.id).into()),
+                request: digest_bytes(first.request),
+                version: first.version,
+                effects: first.effects.iter().map(Into::into).collect(),
+            };
+            out.record(section::KEYED, &record)?;
         }
         out.end()
     }
@@ -86,6 +99,7 @@ impl State {
             (section::RESOURCES, snapshot.len()),
             (section::TOMBSTONES, snapshot.tombstones().len()),
             (section::RESULTS, snapshot.results().len()),
+            (section::KEYED, snapshot.keyed_requests().len()),
         ];
         let sections =
             counts.map(|(kind, records)| proto::SnapshotSection { kind, records: records as u64 });
@@ -164,10 +178,17 @@ fn take(contents: &mut Contents, kind: u32, record: Bytes) -> Result<(), String>
             let id: RequestId = request_id(result.id).map_err(describe)?;
             let outcome: Outcome =
                 result.outcome.ok_or("no outcome")?.try_into().map_err(describe)?;
-            if let Some(named) = result.named {
-                contents.named.push((id, named.try_into().map_err(describe)?));
-            }
             contents.results.push((id, outcome));
+        }
+        section::KEYED => {
+            let keyed: proto::SnapshotKeyed = decoded(record)?;
+            let first = Keyed {
+                id: request_id(keyed.id).map_err(describe)?,
+                request: digest(&keyed.request).map_err(describe)?,
+                version: keyed.version,
+                effects: all(keyed.effects).map_err(describe)?.into(),
+            };
+            contents.keyed.push((digest(&keyed.key).map_err(describe)?, first));
         }
         unknown => return Err(format!("records of kind {unknown}")),
     }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use higuma_model::{
-    Audience, ClusterId, Contents, Epoch, Key, Kind, Labels, Outcome, Owner, Refusal, RequestId,
-    Resource, SecretBytes, SecretScheme, Snapshot, Spec, Timestamp, Tombstone, Upstream,
+    Audience, ClusterId, Contents, Effect, Epoch, Key, Keyed, Kind, Labels, Outcome, Owner,
+    Refusal, RequestId, Resource, SecretBytes, SecretScheme, Snapshot, Spec, Timestamp, Tombstone,
+    Upstream,
 };
 
 use super::state::{Place, State};
@@ -53,6 +54,8 @@ pub(crate) fn state() -> State {
     let stale = Refusal::Stale { what: "it changed".to_owned() };
     contents.results =
         vec![(id(1), Outcome::Done { version: 40 }), (id(2), Outcome::Refused(stale))];
+    let effects = Arc::new([Effect::Created, Effect::Unchanged { modified_at: 7 }]);
+    contents.keyed = vec![(77, Keyed { id: id(1), request: 78, version: 40, effects })];
     contents.results_horizon = Timestamp(900);
     let member = |id: u64| proto::membership::Member { id, address: format!("10.0.0.{id}:5684") };
     let place = Place {

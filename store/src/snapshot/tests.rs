@@ -1,20 +1,24 @@
 //! What a snapshot file holds is what was written, or it is refused; and no crash leaves less than
 //! what was there before.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use higuma_model::{
-    Audience, Draft, Key, Kind, Labels, Operation, Owner, RequestId, Spec, Timestamp, Transaction,
+    Audience, Draft, Effect, Idempotency, Key, Kind, Labels, Operation, Owner, RequestId, Spec,
+    Terms, Timestamp, Transaction,
 };
 
 use super::error::Broken;
 use super::frame::{BLOCK_BYTES_MAX, Digest, Writer};
 use super::testing::{CLUSTER, file, state};
 use super::*;
+use crate::identity::Identity;
 use crate::log::disk::Disk;
 use crate::log::disk::lossy::{Fault, LossyDisk};
 use crate::log::tests::Random;
+use crate::log::{Batch, Log, Options, Record};
 use crate::machine::Machine;
 use crate::proto;
 
@@ -51,7 +55,7 @@ fn put(index: u64, name: usize, length: usize) -> Transaction {
         demands: vec![],
         checks: vec![],
         operations: vec![Operation::Put(draft)],
-        terms: Default::default(),
+        terms: Terms::default(),
     }
 }
 
@@ -59,6 +63,11 @@ fn put(index: u64, name: usize, length: usize) -> Transaction {
 fn entry(seed: u64, index: u64) -> Transaction {
     let mut random = Random(seed.wrapping_mul(1_000_003) ^ index);
     let mut transaction = put(index, random.below(8), random.below(200));
+    if random.chance(30) {
+        let (key, request) = (random.below(9) as u128, random.below(2) as u128);
+        let effects = [Effect::Created].into();
+        transaction.terms.idempotency = Some(Idempotency { key, request, effects });
+    }
     if random.chance(30) {
         let key = Key::new(Kind::TrafficPermission, "default", &format!("p{}", random.below(8)));
         transaction.operations = vec![Operation::Delete(key)];
@@ -326,4 +335,86 @@ async fn a_part_goes_on_where_it_was_and_one_of_another_file_goes() {
     assert!(error.contains("it is not the file that was announced"), "{error}");
     assert_eq!(part([9; 32]).length(), 0, "it begins again");
     drop(Arc::new(files));
+}
+
+const SMALL: Options = Options { segment_bytes: 4096, prepare_ahead: false, syncs: true };
+
+/// A node on one disk: its log, its snapshots, and the state after the last entry.
+struct Node {
+    log: Log<LossyDisk>,
+    files: Files,
+    machine: Machine,
+    last: u64,
+}
+
+impl Node {
+    /// As a store starts: the newest snapshot that serves, and the log after it.
+    fn start(disk: &LossyDisk, existing: bool) -> Result<Self, String> {
+        let found = Found::read(disk.clone(), CLUSTER).map_err(|e| e.to_string())?;
+        let (mut held, mut purged) = (BTreeSet::new(), None);
+        let owner = Identity { cluster: CLUSTER, node: 1 };
+        let log = Log::open(disk.clone(), owner, SMALL, existing, &mut |record| {
+            match *record {
+                Record::Append { index, .. } => drop(held.insert(index)),
+                Record::Purge { index, .. } => purged = purged.max(Some(index)),
+                _ => {}
+            }
+            Ok(())
+        });
+        let log = log.map_err(|e| e.to_string())?;
+        let (files, state) = found.serve(purged).map_err(|e| e.to_string())?;
+        let (mut last, mut machine) = match state {
+            Some(State { place, machine }) => (place.last.index, machine),
+            None => (0, Machine::new(CLUSTER)),
+        };
+        while held.contains(&(last + 1)) {
+            last += 1;
+            apply(&mut machine, 1, last..=last);
+        }
+        Ok(Self { log, files, machine, last })
+    }
+
+    /// Writes, builds and purges until something fails; counts in `acked` what did not.
+    fn live(&mut self, random: &mut Random, acked: &mut u64) -> Result<(), String> {
+        loop {
+            let mut batch = Batch::default();
+            let index = self.last + 1;
+            batch.push(Record::Append { index, entry: &random.bytes(100) });
+            self.log.commit(&batch).map_err(|e| e.to_string())?;
+            (self.last, *acked) = (index, index);
+            apply(&mut self.machine, 1, index..=index);
+            if !random.chance(15) {
+                continue;
+            }
+            self.files.write(&at(&self.machine, index)).map_err(|e| e.to_string())?;
+            if let Some(index) = self.files.older_index() {
+                let mut batch = Batch::default();
+                batch.push(Record::Purge { index, id: &[1] });
+                self.log.commit(&batch).map_err(|e| e.to_string())?;
+            }
+        }
+    }
+}
+
+#[test]
+fn with_snapshots_and_purges_nothing_acknowledged_is_lost_and_a_node_always_starts() {
+    let mut purges = 0;
+    for seed in 0..200 {
+        let mut random = Random(seed);
+        let mut disk = LossyDisk::new(seed);
+        let (mut acked, mut existing) = (0, false);
+        for _ in 0..6 {
+            let node = Node::start(&disk, existing);
+            let mut node = node.unwrap_or_else(|why| panic!("seed {seed}: {why}"));
+            existing = true;
+            assert!(node.last >= acked, "seed {seed}: {} of {acked}", node.last);
+            assert_eq!(node.machine, reached(node.last).machine, "seed {seed}");
+            acked = node.last;
+            disk.fail_after(random.below(150) as u64, Fault::PowerCut);
+            node.live(&mut random, &mut acked).unwrap_err();
+            purges += usize::from(node.files.older_index().is_some());
+            disk = disk.power_cycle();
+        }
+    }
+    assert!(purges > 200, "the cuts crossed {purges} lives with purges only");
 }
