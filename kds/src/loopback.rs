@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Identity, ServerTlsConfig};
+use tonic::transport::{Channel, Identity, ServerTlsConfig};
 
 use crate::batch::Position;
 use crate::inbox::{Flow, Laggard, ZoneReport, ZoneStream};
@@ -78,9 +78,9 @@ async fn zones_verify_the_global_by_its_ca() {
         server.add_routes(routes).serve_with_incoming(incoming).await.unwrap();
     });
     let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    for (ca, trusted) in [(cert, true), (other.cert.pem(), false)] {
+    for (ca, trusted) in [(&issued, true), (&other, false)] {
         let (west, _) = Store::new(zone().now());
-        let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca));
+        let tls = trusting(ca.cert.der());
         let (adoption, running) = client(Client {
             globals: vec![format!("grpcs://localhost:{port}")],
             tls: Some(tls),
@@ -98,6 +98,16 @@ async fn zones_verify_the_global_by_its_ca() {
         })
         .await;
     }
+}
+
+/// TLS that trusts one certificate.
+fn trusting(ca: &rustls::pki_types::CertificateDer<'static>) -> Arc<rustls::ClientConfig> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(ca.clone()).unwrap();
+    let config = rustls::ClientConfig::builder().with_root_certificates(roots);
+    let mut config = config.with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Arc::new(config)
 }
 
 fn follow(

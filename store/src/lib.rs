@@ -24,7 +24,7 @@ pub use forming::FormError;
 pub use identity::FolderError;
 pub use metrics::StoreCollector;
 pub use open::OpenError;
-pub use options::{Mutant, NodeId, Options, Timers, Tls};
+pub use options::{Incoming, Mutant, NodeId, Options, Timers, Tls};
 pub use raft::log_counters::LogCounts;
 pub use raft::log_storage::OpenLogError;
 pub use store::{Consistency, ReadError, Stopped, Store, WRITE_LIMIT, WriteError};

@@ -8,5 +8,6 @@ pub(crate) mod network;
 pub(crate) mod running;
 pub(crate) mod service;
 pub(crate) mod state_machine;
+pub(crate) mod tls;
 pub(crate) mod types;
 pub(crate) mod wire;
