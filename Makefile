@@ -7,7 +7,7 @@ STEP := scripts/step
 export HIGUMA_ENVOY ?= $(CURDIR)/.tools/envoy-1.40.0/envoy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo lab-up lab-demo lab-down bench-lab chaos chaos-soak mutants chaos-clean test lint fix audit clean
+.PHONY: help setup build demo lab-up lab-demo lab-down bench-lab bench-store chaos chaos-soak mutants chaos-clean test lint fix audit clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,10 @@ chaos-clean: build ## Remove what chaos runs left behind that were killed (as ro
 bench-lab: setup ## Figures of a lab from a release build (RECORD=1: into docs/benchmarks.md)
 	cargo build --release --locked --package higuma-cli --bin higuma
 	scripts/bench-lab
+
+bench-store: setup ## Figures of the store beside etcd's, from a release build (RECORD=1: into docs/benchmarks.md)
+	cargo build --release --locked --package higuma-cli --bin higuma --package higuma-bench --bin bench-store
+	scripts/bench-store
 
 test: ## All that must be green before a change goes in (read-only)
 	@$(STEP) setup scripts/setup

@@ -137,6 +137,13 @@ pub(crate) struct RunRecord {
     pub(crate) harness_failures: Vec<String>,
 }
 
+/// When the globals began to have another history: from then on zones refuse them, and neither take
+/// nor send anything until they are made to follow, once all faults are healed.
+pub(crate) fn another_history(faults: &[FaultEvent]) -> Micros {
+    let to_another = faults.iter().filter(|event| event.fault.loses_history());
+    to_another.map(|event| event.installing).min().unwrap_or(Micros::MAX)
+}
+
 /// A fault, from its installation to its healing.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -50,6 +50,11 @@ impl Fault {
         value["is"].as_str().unwrap_or("a fault").to_owned()
     }
 
+    /// Whether globals lose what they had acknowledged.
+    pub(crate) fn loses_history(&self) -> bool {
+        matches!(self, Self::Rollback { .. } | Self::Empty { .. })
+    }
+
     /// Whether it is done to links, not to processes.
     pub(crate) fn is_of_links(&self) -> bool {
         matches!(

@@ -23,6 +23,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cli", &["model", "global", "remote", "dp", "ingress", "serve"]),
     ("testkit", &["model"]),
     ("jepsen-style-tests", &[]),
+    ("bench", &[]),
     (
         "simulation",
         &[

@@ -133,9 +133,7 @@ impl Place {
     fn pause(&mut self, launch: &Launch, wanted: bool) -> anyhow::Result<()> {
         if wanted || self.paused {
             let signal = if wanted { Signal::STOP } else { Signal::CONT };
-            for found in marks::find(&launch.id, Some(&self.node.name)) {
-                found.signal(signal)?;
-            }
+            self.signal(launch, signal)?;
             self.paused = wanted;
         }
         Ok(())
@@ -167,8 +165,7 @@ impl Place {
 
     /// Stops its processes, be it paused or not, without being seen as paused.
     pub(super) fn hold(&self, launch: &Launch) -> anyhow::Result<()> {
-        let found = marks::find(&launch.id, Some(&self.node.name));
-        found.iter().try_for_each(|process| process.signal(Signal::STOP))
+        self.signal(launch, Signal::STOP)
     }
 
     /// Undoes [`Place::hold`].
@@ -176,8 +173,15 @@ impl Place {
         if self.paused {
             return Ok(());
         }
+        self.signal(launch, Signal::CONT)
+    }
+
+    /// To all that runs there. One that was started a moment ago has no environment to be found by
+    /// while its program is loaded, so those that are known get it by their ids.
+    fn signal(&self, launch: &Launch, signal: Signal) -> anyhow::Result<()> {
+        let known = self.processes.iter().filter_map(Process::now);
         let found = marks::find(&launch.id, Some(&self.node.name));
-        found.iter().try_for_each(|process| process.signal(Signal::CONT))
+        known.chain(found).try_for_each(|process| process.signal(signal))
     }
 
     /// A step of joining: what it waits for, or None after the last.

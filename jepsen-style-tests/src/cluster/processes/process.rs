@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::marks::Found;
 use super::topology::Program;
 use crate::cluster::namespace::Namespace;
 
@@ -115,6 +116,11 @@ impl Process {
         self.child = Some(child.with_context(named)?);
         (self.ended, self.asked) = (None, false);
         Ok(())
+    }
+
+    /// As it is now, if it was started and is not known to have ended.
+    pub(super) fn now(&self) -> Option<Found> {
+        Found::now(i32::try_from(self.child.as_ref()?.id()).ok()?)
     }
 
     /// Whether it runs, be it stopped by SIGSTOP.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::{CHANGE, ChangeOp, LIST, LIST_AT_END, ListOp};
 use crate::history::{self, Micros};
-use crate::run::{FaultEvent, Folder};
+use crate::run::{FaultEvent, Folder, another_history};
 use crate::verdict::{Finding, Verdict};
 use crate::workload::requests::check::{self, seconds};
 use crate::workload::requests::path::{Excuses, Topology};
@@ -167,13 +167,16 @@ impl Seen<'_> {
         let zone = self.topology.zone(workload).unwrap_or_default();
         let in_zone = self.topology.excuses(&here, self.faults);
         let in_global = self.topology.excuses(&here.and(self.topology.upward(zone)), self.faults);
+        // What zones own does not reach globals that they refuse.
+        let refused = another_history(self.faults);
         let late = self.lists.iter().find(|list| {
-            let excuses =
-                if self.topology.zone(&list.node).is_some() { &in_zone } else { &in_global };
+            let of_zone = self.topology.zone(&list.node).is_some();
+            let excuses = if of_zone { &in_zone } else { &in_global };
             let names = list.outcome.answer();
             list.start > leave.end + GONE
                 && list.end < until
                 && names.is_some_and(|names| names.contains(workload))
+                && (of_zone || list.end < refused)
                 && !excuses.cover(leave.start, list.end)
         })?;
         let why = format!(

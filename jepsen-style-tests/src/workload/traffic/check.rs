@@ -6,9 +6,8 @@ use super::operator::{self, DeedOp};
 use super::policy::{Kind, Policy};
 use super::timeline::Timeline;
 use super::{PROGRESS, ProgressOp, names};
-use crate::history::{self, Micros};
-use crate::nemesis::Fault;
-use crate::run::{FaultEvent, Folder};
+use crate::history;
+use crate::run::{FaultEvent, Folder, another_history};
 use crate::verdict::{Finding, Verdict};
 use crate::workload::requests::check::{self, seconds};
 use crate::workload::requests::path::Topology;
@@ -79,13 +78,6 @@ fn policies(
     }
     let changes = permissions.changes() + routes.changes();
     judged.verdict(changes)
-}
-
-fn another_history(faults: &[FaultEvent]) -> Micros {
-    let to_another = faults
-        .iter()
-        .filter(|event| matches!(event.fault, Fault::Rollback { .. } | Fault::Empty { .. }));
-    to_another.map(|event| event.installing).min().unwrap_or(Micros::MAX)
 }
 
 impl Judged {

@@ -5,7 +5,6 @@ use std::path::Path;
 
 use super::{Answer, Call, Op};
 use crate::history::{self, Micros, Outcome};
-use crate::nemesis::Fault;
 use crate::run::{FaultEvent, Folder};
 use crate::verdict::{Finding, Verdict};
 
@@ -198,10 +197,7 @@ fn equal(ops: &[Op]) -> Verdict {
 
 /// A zone refuses a global only where the globals lost what they had acknowledged.
 fn fences(ops: &[Op], faults: &[FaultEvent]) -> Verdict {
-    let lost = faults.iter().any(|event| {
-        event.installed.is_some()
-            && matches!(event.fault, Fault::Rollback { .. } | Fault::Empty { .. })
-    });
+    let lost = faults.iter().any(|event| event.installed.is_some() && event.fault.loses_history());
     let mut finding = Finding::Held;
     let mut adopted = 0;
     for op in ops {

@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::*;
 use crate::history::{Operation, Outcome};
-use crate::workload::requests::path::tests::{both_zones, kill, request};
+use crate::nemesis::Fault;
+use crate::workload::requests::path::tests::{both_zones, event, kill, request};
 
 const SECOND: Micros = 1_000_000;
 
@@ -103,6 +104,11 @@ fn the_dataplane_of_a_proxy_that_left_goes() {
     let global = || vec![list(200, "global-1", 30, &["backend-v1", "backend-v1-2"])];
     assert!(violates(&judged(asked(), global(), &[]), &[101, 200]));
     assert_eq!(judged(asked(), global(), &[kill(&["global-1"], 22, 25)]), Finding::Held);
+    // Zones refuse globals that lost something, and go on among themselves.
+    let all = ["global-1", "global-2", "global-3"].map(str::to_owned).to_vec();
+    let rolled_back = [event(Fault::Rollback { nodes: all }, 5, 6)];
+    assert_eq!(judged(asked(), global(), &rolled_back), Finding::Held);
+    assert!(violates(&judged(asked(), zone(), &rolled_back), &[101, 200]));
     let soon = vec![list(200, "east", 24, &["backend-v1-2"])];
     assert_eq!(judged(asked(), soon, &[]), Finding::Held);
 }

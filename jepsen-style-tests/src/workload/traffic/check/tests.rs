@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::super::operator::{Deed, Standing};
 use super::*;
 use crate::history::{Operation, Outcome};
+use crate::nemesis::Fault;
 use crate::workload::requests::ZoneProgress;
 use crate::workload::requests::path::tests::{both_zones, event, request};
 

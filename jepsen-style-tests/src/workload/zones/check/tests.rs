@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::nemesis::Fault;
 
 /// Operations in the order of their starts; each begins when the one before it has ended.
 struct Story(Vec<Op>);

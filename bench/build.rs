@@ -1,0 +1,9 @@
+//! Generates the messages of both systems without a protoc: Higuma's from its own files, and the
+//! few that are used here of etcd's.
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    println!("cargo:rerun-if-changed=../store/proto");
+    let files = protox::compile(["raft.proto", "etcd.proto"], ["../store/proto", "proto"])?;
+    tonic_prost_build::configure().build_server(false).bytes(".").compile_fds(files)?;
+    Ok(())
+}
