@@ -65,8 +65,9 @@ impl Processes {
     fn generate(&self, more: &[&str]) {
         let (nodes, zones) = (format!("1={}", self.address), format!("east={}", self.address));
         let words = ["generate", "cluster-tls", "--cluster-name=prod", "--out=pki", "--nodes"];
-        let output = self.higuma().args(words).args([&nodes, "--zones", &zones]).args(more);
-        let output = output.output().expect("the binary runs");
+        let mut command = self.higuma();
+        command.args(words).args([&nodes, "--zones", &zones]).args(more);
+        let output = command.output().expect("the binary runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
