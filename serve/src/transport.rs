@@ -16,6 +16,7 @@ use std::sync::atomic::AtomicBool;
 
 use rustls::crypto::CryptoProvider;
 use rustls::{ClientConfig, ServerConfig};
+use rustls_pki_types::UnixTime;
 use tokio::sync::watch;
 
 use material::{Material, Pem};
@@ -139,7 +140,7 @@ impl Transport {
     /// # Errors
     /// It is of another CA, has ended or has not begun.
     pub fn check_own(&self) -> Result<(), TransportError> {
-        self.current.now().trusts_itself(&self.current.paths)
+        self.current.now().trusts_itself(&self.current.paths, UnixTime::now())
     }
 
     /// For a gRPC server whose connections come from [`crate::incoming`]: HTTP/2 by ALPN.

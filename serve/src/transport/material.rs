@@ -83,11 +83,15 @@ impl Material {
         Ok(Self { pem, certified, clients, servers, uris, ca_ends, cert_ends })
     }
 
-    /// Whether those who trust this CA file would let this certificate in now. A purpose that the
-    /// certificate is not for is left to them to refuse.
-    pub(super) fn trusts_itself(&self, origin: &TransportPaths) -> Result<(), TransportError> {
+    /// Whether those who trust this CA file would let this certificate in at `now`. A purpose that
+    /// the certificate is not for is left to them to refuse.
+    pub(super) fn trusts_itself(
+        &self,
+        origin: &TransportPaths,
+        now: UnixTime,
+    ) -> Result<(), TransportError> {
         let (leaf, rest) = self.certified.cert.split_first().expect("invariant: parse saw one");
-        match self.clients.verify_client_cert(leaf, rest, UnixTime::now()) {
+        match self.clients.verify_client_cert(leaf, rest, now) {
             Err(Error::InvalidCertificate(
                 reason @ (CertificateError::UnknownIssuer
                 | CertificateError::BadSignature

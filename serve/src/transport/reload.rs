@@ -64,7 +64,7 @@ impl Current {
             return Ok(false);
         }
         let material = Material::parse(pem, &self.paths)?;
-        material.trusts_itself(&self.paths)?;
+        material.trusts_itself(&self.paths, UnixTime::now())?;
         if let Some(uri) = &self.holder {
             material.is_held_by(uri, &self.paths.cert)?;
         }

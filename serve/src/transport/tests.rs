@@ -218,8 +218,7 @@ fn files_that_cannot_be_used_are_left_aside_until_they_can() {
     };
     assert!(metrics().contains("higuma_tls_files_refused 0"), "{}", metrics());
 
-    let past = ca.issue(&named, Duration::ZERO).expect("issue");
-    let expectations: [(&str, &dyn Fn(), &str); 7] = [
+    let expectations: [(&str, &dyn Fn(), &str); 6] = [
         (
             "half a renewal",
             &|| write_key(&files.paths().key, &renewed.key_pem).expect("write"),
@@ -239,11 +238,6 @@ fn files_that_cannot_be_used_are_left_aside_until_they_can() {
         (
             "another CA",
             &|| files.put_ca(other.certificate_pem()),
-            "not accepted by this process's own CA file",
-        ),
-        (
-            "one that has ended",
-            &|| files.put_own(&past),
             "not accepted by this process's own CA file",
         ),
         (
@@ -276,4 +270,20 @@ fn files_that_cannot_be_used_are_left_aside_until_they_can() {
     let line = text.lines().find(|line| line.contains("cert.pem")).expect("a line");
     let seconds: i64 = line.rsplit(' ').next().expect("value").parse().expect("a number");
     assert!((86_000..=86_400).contains(&seconds), "{line}");
+}
+
+#[test]
+fn a_certificate_that_has_ended_or_not_begun_is_not_accepted_by_its_own_ca() {
+    let ca = Authority::generate("ca", DAY).expect("ca");
+    let own = issued(&ca);
+    let own = Transport::from_pem(ca.certificate_pem(), &own.certificate_pem, &own.key_pem);
+    let own = own.expect("good");
+    assert!(own.check_own().is_ok());
+    let now = UnixTime::now().as_secs();
+    for (at, want) in [(now + 2 * DAY.as_secs(), "expired"), (now - DAY.as_secs(), "not valid yet")]
+    {
+        let at = UnixTime::since_unix_epoch(Duration::from_secs(at));
+        let why = own.current.now().trusts_itself(&own.current.paths, at).expect_err(want);
+        assert!(why.to_string().contains(want), "{why}");
+    }
 }
