@@ -162,16 +162,35 @@ pub(crate) struct Connection {
 #[command(after_help = "\
 Examples:
   higuma apply -f mesh.yaml
-  higuma apply -f policies/ -f more.json
-  generate-policies | higuma apply -f -
+  higuma apply -f policies/ -f https://example.com/more.yaml
+  higuma apply -f policies/ --dry-run -o yaml
+  generate-policies | higuma apply -f - --batch
 
-All documents are read and checked before the first is sent; what is wrong is shown with its line. \
-Each document is then one PUT, in order: it is applied whole or not at all, but there is no \
-transaction over several documents.")]
+All documents are read and checked before anything is sent; what is wrong is shown with its line. \
+They are then one transaction: all of them are applied at one version, or none. What would change \
+is shown first; at a terminal you are asked, and what you saw is what is applied. A transaction \
+takes 128 documents and 1.5 MiB. Meshes go before what is in them.
+
+Exit code 4 says that it is not known whether it was done: the same command again does no harm.")]
 pub(crate) struct ApplyArgs {
-    /// A file, a folder (its .yaml, .yml and .json files) or - for standard input; repeatable
-    #[arg(short, long = "file", value_name = "FILE", required = true)]
-    pub(crate) file: Vec<PathBuf>,
+    /// A file, a folder (its .yaml, .yml and .json files and those of the folders in it, by name), an
+    /// http or https URL, or - for standard input; repeatable
+    #[arg(short, long = "file", value_name = "FILE|DIR|URL|-", required = true)]
+    pub(crate) file: Vec<String>,
+    /// One document after the other, each by itself: one that is refused stops none of the others
+    #[arg(long)]
+    pub(crate) each: bool,
+    /// As many transactions as it takes, in order: each is whole, the set is not
+    #[arg(long, conflicts_with = "each")]
+    pub(crate) batch: bool,
+    /// Only show what would change
+    #[arg(long, conflicts_with_all = ["each", "batch"])]
+    pub(crate) dry_run: bool,
+    /// Apply without asking at a terminal
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    pub(crate) output: Format,
     /// The mesh of documents that name none
     #[arg(short, long)]
     pub(crate) mesh: Option<String>,

@@ -112,6 +112,7 @@ fn a_lab_outlives_its_leader_and_leaves_nothing() {
     let out = lab.apply(&manifest, "type: Mesh\nname: default\n");
     assert!(out.starts_with("unchanged Mesh default"), "{out}");
 
+    documents_are_one_transaction(&lab, &manifest);
     let leader = lab.cluster()["leader"].as_u64().expect("a leader");
     let victim = format!("global-{leader}");
     lab.lab_ok(&["kill", &victim]);
@@ -144,6 +145,55 @@ fn a_lab_outlives_its_leader_and_leaves_nothing() {
     assert!(lab.ok(&["get", "meshes"]).contains("after"), "kept over a restart of all");
     lab.lab_ok(&["down"]);
     assert!(!lab.folder.exists());
+}
+
+fn permission(name: &str, service: &str) -> String {
+    format!(
+        "type: TrafficPermission\nname: {name}\nmesh: shop\nsources:\n\
+         - match: {{kuma.io/service: {service}}}\ndestinations:\n\
+         - match: {{kuma.io/service: '*'}}\n"
+    )
+}
+
+fn documents_are_one_transaction(lab: &Lab, manifest: &Path) {
+    let path = manifest.to_str().expect("text");
+    // The mesh of the first document stands after it.
+    let both = format!("{}---\ntype: Mesh\nname: shop\n", permission("a", "web"));
+    std::fs::write(manifest, &both).expect("write");
+    let out = lab.ok(&["apply", "-f", path, "--dry-run"]);
+    assert!(out.contains("created Mesh shop (dry run)"), "{out}");
+    assert!(!lab.ok(&["get", "meshes"]).contains("shop"), "a dry run wrote");
+    let out = lab.apply(manifest, &both);
+    let versions: Vec<_> = out.lines().filter_map(|line| line.split("(version ").nth(1)).collect();
+    assert!(versions.len() == 2 && versions[0] == versions[1], "one version: {out}");
+
+    let out = lab.apply(manifest, &permission("a", "other"));
+    let change = "~ sources[0].match[\"kuma.io/service\"]: \"web\" → \"other\"";
+    assert!(out.starts_with("updated ") && out.contains(change), "{out}");
+    let json = lab.ok(&["apply", "-f", path, "-o", "json"]);
+    let json: Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(json["operations"][0]["result"], "unchanged", "{json}");
+
+    // One that the server refuses, and one that it would take.
+    let stray = permission("c", "web").replace("shop", "none");
+    std::fs::write(manifest, format!("{}---\n{stray}", permission("b", "web"))).expect("write");
+    let refused = lab.run(&["apply", "-f", path]);
+    let seen = text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{seen}");
+    assert!(seen.contains(":9:1: ") && seen.contains("Nothing was applied"), "{seen}");
+    let get = ["get", "traffic-permissions", "-m", "shop"];
+    assert!(!lab.ok(&get).contains("b "), "half of it was applied");
+    let each = lab.run(&["apply", "-f", path, "--each"]);
+    assert_eq!(each.status.code(), Some(1), "{}", text(&each.stderr));
+    assert!(text(&each.stdout).starts_with("created TrafficPermission b"));
+
+    let many: Vec<_> = (0..200).map(|n| permission(&format!("p{n}"), "web")).collect();
+    std::fs::write(manifest, many.join("---\n")).expect("write");
+    let refused = lab.run(&["apply", "-f", path]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("--batch"), "{}", text(&refused.stderr));
+    let out = lab.ok(&["apply", "-f", path, "--batch"]);
+    assert_eq!(out.lines().filter(|line| line.starts_with("created ")).count(), 200);
 }
 
 #[test]

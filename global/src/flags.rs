@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use higuma_model::ClusterName;
 use higuma_serve::Transport;
-use higuma_serve::flags::{TlsFlags, plaintext_ip};
+use higuma_serve::flags::{TlsFlags, byte_size, plaintext_ip};
 use higuma_serve::transport::TransportError;
 use higuma_store::{NodeId, Timers};
 
@@ -65,6 +65,10 @@ pub struct RunArgs {
     /// cluster-tls` makes such certificates.
     #[arg(long, env = "HIGUMA_CLUSTER_NAME", value_name = "NAME", requires = "tls_ca")]
     pub cluster_name: Option<ClusterName>,
+    /// What all resources may take together, such as 512MiB. They are kept in memory; what operators write
+    /// beyond this is refused, deletions are taken.
+    #[arg(long, env = "HIGUMA_STATE_QUOTA", value_name = "SIZE", default_value = "512MiB", value_parser = byte_size)]
+    pub state_quota: u64,
     /// Time between heartbeats of the leader, in milliseconds.
     #[arg(long, env = "HIGUMA_HEARTBEAT_MS", value_name = "MS", default_value_t = 100)]
     pub heartbeat_ms: u64,

@@ -68,6 +68,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
         place: Place::Global,
         authority: Arc::new(BuiltinAuthority),
         progress: Arc::new(endpoint.reports),
+        quota: args.state_quota,
         version: env!("CARGO_PKG_VERSION"),
     };
     tasks.spawn(

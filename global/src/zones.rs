@@ -26,7 +26,7 @@ use higuma_kds::{Hello, Standing};
 use higuma_model::spec::Zone;
 use higuma_model::{
     Admission, Check, Document, Key, Kind, Labels, Operation, Owner, Place, Precondition, Refusal,
-    Rejection, RequestId, Snapshot, Timestamp, Transaction,
+    Rejection, RequestId, Snapshot, Terms, Timestamp, Transaction,
 };
 use higuma_store::{Consistency, Store, WriteError};
 use serde_json::{Map, Value};
@@ -122,6 +122,7 @@ impl Inbox for Endpoint {
             // A zone that was deleted meanwhile leaves nothing behind; the next stream creates it.
             checks: vec![Check::Exists(Key::new(Kind::Zone, "", &zone))],
             operations: vec![Operation::Receive(received)],
+            terms: Terms::default(),
         };
         let written = self.store.write(&transaction).await;
         written.map_err(|error| match error {

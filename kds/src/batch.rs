@@ -14,7 +14,7 @@ pub use higuma_model::Upstream as Position;
 
 /// Bytes of one batch on the wire. It becomes one entry of the receiver's log; an eighth of that
 /// is left for what the entry says around each resource.
-pub const MAX_BATCH_BYTES: usize = higuma_model::MAX_TRANSACTION_BYTES / 8 * 7;
+pub const MAX_BATCH_BYTES: usize = higuma_model::MAX_ENTRY_BYTES / 8 * 7;
 
 /// Characters of one reason, so that a verdict names the fault and not the whole resource.
 pub const MAX_REASON_CHARS: usize = 400;

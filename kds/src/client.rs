@@ -33,7 +33,7 @@ use dial::{Backoff, Dialer};
 const FENCED_PAUSE: Duration = Duration::from_secs(30);
 
 /// A node that has not brought this zone up to date in this time lags, or has lost its cluster:
-/// another one is tried. A batch of 1 MiB takes far less.
+/// another one is tried. A batch of 2 MiB takes far less.
 const SYNC_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a zone's end needs.

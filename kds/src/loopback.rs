@@ -218,7 +218,7 @@ async fn refusals_say_why_to_the_zone() {
     let (oversized, _) = Store::new(large.now());
     let denying = Store { denies: true, ..Arc::into_inner(Store::new(global().now()).0).unwrap() };
     for (global, expected) in [
-        (oversized, "but a batch holds 917504"),
+        (oversized, "but a batch holds 1835008"),
         (Arc::new(denying), "zone west is not let in: it is disabled"),
     ] {
         let (west, _) = Store::new(zone().now());

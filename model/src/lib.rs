@@ -26,7 +26,7 @@ mod violation;
 pub mod vip;
 
 pub use admission::{
-    Admission, Admitted, MAX_RESOURCE_BYTES, Need, Place, Precondition, Rejection,
+    Admission, Admitted, MAX_RESOURCE_BYTES, Need, Place, Precondition, Rejection, Together,
     ca_certificate_key, ca_private_key_key,
 };
 pub use cluster_name::{BadClusterName, ClusterName};
@@ -41,12 +41,13 @@ pub use resource::{
 };
 pub use schema::{Canonical, Source, canonical_spec, canonicalise};
 pub use snapshot::{
-    BelowHorizon, Changes, ClusterId, Epoch, MAX_RESULTS, MAX_TOMBSTONES, RESULT_AGE_MS, Snapshot,
-    Tombstone, Upstream,
+    BelowHorizon, Changes, ClusterId, Epoch, Keyed, MAX_RESULTS, MAX_TOMBSTONES, RESULT_AGE_MS,
+    Snapshot, Tombstone, Upstream,
 };
 pub use transaction::{
-    Adopted, Check, Draft, MAX_OPERATIONS, MAX_TRANSACTION_BYTES, Operation, Outcome, Received,
-    Refusal, RequestId, Transaction,
+    Adopted, Check, DEFAULT_QUOTA_BYTES, Draft, Effect, Idempotency, MAX_ENTRY_BYTES,
+    MAX_OPERATIONS, MAX_TRANSACTION_BYTES, Operation, Outcome, Received, Refusal, RequestId, Terms,
+    Transaction,
 };
 pub use validate::{Checked, check};
 pub use violation::{MAX_VIOLATIONS, Violation};

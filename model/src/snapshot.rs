@@ -7,7 +7,7 @@ use imbl::{OrdMap, OrdSet, Vector};
 
 use crate::delta::Delta;
 use crate::resource::{Owner, Resource, Timestamp};
-use crate::transaction::{Outcome, RequestId};
+use crate::transaction::{Effect, Idempotency, Outcome, RequestId};
 use crate::{Key, Kind};
 
 /// Tombstones kept before the oldest are dropped and the horizon rises. At some 100 bytes each
@@ -70,6 +70,24 @@ pub struct BelowHorizon {
     pub horizon: u64,
 }
 
+/// A request that its caller named, as it was applied first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keyed {
+    /// The id that it was applied under: as long as that is remembered, so is this.
+    pub id: RequestId,
+    /// A digest of what was asked.
+    pub request: u128,
+    pub version: u64,
+    pub effects: Arc<[Effect]>,
+}
+
+/// What a request answered, and the caller's name of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Remembered {
+    outcome: Outcome,
+    key: Option<u128>,
+}
+
 /// The state at one version. `version` is the version of the last write in it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Snapshot {
@@ -85,7 +103,11 @@ pub struct Snapshot {
     upstream: Option<Upstream>,
     /// How far each zone's own resources are written here, by zone.
     cursors: OrdMap<Arc<str>, Upstream>,
-    results: OrdMap<RequestId, Outcome>,
+    results: OrdMap<RequestId, Remembered>,
+    /// Of the results, those that a caller named, by the digest of the key.
+    keyed: OrdMap<u128, Keyed>,
+    /// Bytes of all resources, by [`Resource::size`].
+    bytes: u64,
     /// No result of an id this old is kept.
     results_horizon: Timestamp,
 }
@@ -104,6 +126,8 @@ impl Snapshot {
             upstream: None,
             cursors: OrdMap::new(),
             results: OrdMap::new(),
+            keyed: OrdMap::new(),
+            bytes: 0,
             results_horizon: Timestamp(i64::MIN),
         }
     }
@@ -149,6 +173,11 @@ impl Snapshot {
 
     pub fn is_empty(&self) -> bool {
         self.resources.is_empty()
+    }
+
+    /// What all resources take, in bytes, by [`Resource::size`].
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     pub fn tombstone(&self, key: &Key) -> Option<&Tombstone> {
@@ -204,7 +233,12 @@ impl Snapshot {
 
     /// What a request with this id answered, if it was applied.
     pub fn result(&self, id: &RequestId) -> Option<&Outcome> {
-        self.results.get(id)
+        self.results.get(id).map(|remembered| &remembered.outcome)
+    }
+
+    /// The request that was applied under a caller's key.
+    pub fn keyed(&self, key: u128) -> Option<&Keyed> {
+        self.keyed.get(&key)
     }
 
     /// An id for a new request. Its time is the proposer's clock, but always after every time
@@ -230,7 +264,9 @@ impl Snapshot {
         if let Some(tombstone) = self.tombstones.remove(&key) {
             self.removed.remove(&(tombstone.version, key.clone()));
         }
+        self.bytes += resource.size() as u64;
         if let Some(before) = self.resources.insert(key.clone(), resource) {
+            self.bytes -= before.size() as u64;
             self.written.remove(&(before.modified_at, key.clone()));
         }
         self.written.insert((at, key));
@@ -240,6 +276,7 @@ impl Snapshot {
     /// Removes a resource at a version, leaving a tombstone. Absent ones are no change.
     pub fn remove(&mut self, key: &Key, version: u64) -> Option<Arc<Resource>> {
         let removed = self.resources.remove(key)?;
+        self.bytes -= removed.size() as u64;
         self.written.remove(&(removed.modified_at, key.clone()));
         let tombstone = Tombstone { owner: removed.owner.clone(), version };
         self.tombstones.insert(key.clone(), tombstone);
@@ -266,16 +303,35 @@ impl Snapshot {
         self.version = version;
     }
 
-    /// Remembers what a request answered, dropping what is too old by `now` or by number.
-    pub fn remember(&mut self, id: RequestId, outcome: Outcome, now: Timestamp) {
-        self.results.insert(id, outcome);
+    /// Remembers what a request answered, dropping what is too old by `now` or by number. Under its
+    /// caller's key only what was done is remembered: a refused one may be sent again.
+    pub fn remember(
+        &mut self,
+        id: RequestId,
+        outcome: Outcome,
+        named: Option<&Idempotency>,
+        now: Timestamp,
+    ) {
+        let key = match (&outcome, named) {
+            (Outcome::Done { version }, Some(named)) => {
+                let (request, effects) = (named.request, named.effects.clone());
+                let keyed = Keyed { id, request, version: *version, effects };
+                self.keyed.insert(named.key, keyed);
+                Some(named.key)
+            }
+            _ => None,
+        };
+        self.results.insert(id, Remembered { outcome, key });
         let too_old = Timestamp(now.0.saturating_sub(RESULT_AGE_MS));
         while let Some((oldest, _)) = self.results.get_min() {
             if self.results.len() <= MAX_RESULTS && oldest.at > too_old {
                 break;
             }
             let oldest = *oldest;
-            self.results.remove(&oldest);
+            let key = self.results.remove(&oldest).and_then(|remembered| remembered.key);
+            if let Some(key) = key {
+                self.keyed.remove(&key);
+            }
             self.results_horizon = self.results_horizon.max(oldest.at);
         }
     }

@@ -10,8 +10,16 @@ use crate::{Key, Kind};
 /// small enough that applying one never holds up the log.
 pub const MAX_OPERATIONS: usize = 128;
 
-/// Bytes of one encoded transaction. Keeps an entry within one message between the nodes.
-pub const MAX_TRANSACTION_BYTES: usize = 1 << 20;
+/// Bytes of one transaction as a REST caller sends it (etcd's bound of a request).
+pub const MAX_TRANSACTION_BYTES: usize = 3 << 19;
+
+/// Bytes of one encoded transaction: an entry of the log, and one message between the nodes. What
+/// is above a caller's transaction holds CAs' secrets, checks and framing.
+pub const MAX_ENTRY_BYTES: usize = 2 << 20;
+
+/// Bytes that a control plane's resources may take before what operators write is refused, unless
+/// it is told another number: they are all in memory, some three times as large.
+pub const DEFAULT_QUOTA_BYTES: u64 = 512 << 20;
 
 /// Names one attempt to write, so that a retry is applied once. `at` orders ids by age: one older
 /// than what is remembered is refused, never applied again.
@@ -34,6 +42,44 @@ pub struct Transaction {
     /// What admission relied on; one that fails runs admission again.
     pub checks: Vec<Check>,
     pub operations: Vec<Operation>,
+    pub terms: Terms,
+}
+
+/// What else holds for a transaction; what the control planes write themselves has none of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// Under which name of the caller's the request is remembered.
+    pub idempotency: Option<Idempotency>,
+    /// The proposer's bound of the state in bytes ([`Resource::size`]): what grows it beyond that
+    /// is refused. Written down here, so that every node decides alike whatever it is told.
+    pub quota: Option<u64>,
+}
+
+/// A request that its caller named (`Idempotency-Key`), so that a retry of it is applied once,
+/// whichever node gets it: the first that is applied is remembered with what was answered.
+///
+/// Each retry has a [`RequestId`] of its own; the name only leads to the first one's, and is
+/// forgotten together with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Idempotency {
+    /// A digest of the caller's key.
+    pub key: u128,
+    /// A digest of what is asked: another request under the same key is refused.
+    pub request: u128,
+    /// What is answered, for each thing that was asked.
+    pub effects: Arc<[Effect]>,
+}
+
+/// What a request does to one resource that it is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    Created,
+    Updated,
+    /// It has been so since this version.
+    Unchanged {
+        modified_at: u64,
+    },
+    Deleted,
 }
 
 /// A condition on the state that a transaction meets.
@@ -126,6 +172,18 @@ pub enum Refusal {
     OtherStore { sent: ClusterId, bound: ClusterId },
     #[error("{key} belongs to {owner}; change it there")]
     Foreign { key: Key, owner: Owner },
+    #[error(
+        "this Idempotency-Key was used for another request; a new request needs a new key, a retry \
+         the same method, path, conditions and body"
+    )]
+    KeyReused,
+    /// With the change the resources would take `bytes`.
+    #[error(
+        "the resources here would take {bytes} bytes, more than the quota of {quota}: delete what \
+         is not needed (deletions are taken), or start the control planes with a larger \
+         --state-quota"
+    )]
+    Full { bytes: u64, quota: u64 },
     #[error("this request is too old to be told from a repeated one; look and send it anew")]
     Expired,
 }

@@ -144,13 +144,13 @@ fn id(at: i64, random: u64) -> RequestId {
 fn results_expire_by_age() {
     let mut snapshot = Snapshot::new(ClusterId(1));
     let outcome = Outcome::Done { version: 1 };
-    snapshot.remember(id(1000, 1), outcome.clone(), Timestamp(1000));
-    snapshot.remember(id(2000, 1), outcome.clone(), Timestamp(2000));
+    snapshot.remember(id(1000, 1), outcome.clone(), None, Timestamp(1000));
+    snapshot.remember(id(2000, 1), outcome.clone(), None, Timestamp(2000));
     assert_eq!(snapshot.result(&id(1000, 1)), Some(&outcome));
     assert!(!snapshot.is_expired(&id(1000, 1)));
 
     let later = 1000 + RESULT_AGE_MS;
-    snapshot.remember(id(later, 1), outcome.clone(), Timestamp(later));
+    snapshot.remember(id(later, 1), outcome.clone(), None, Timestamp(later));
     assert_eq!(snapshot.result(&id(1000, 1)), None);
     assert!(snapshot.is_expired(&id(1000, 1)));
     assert!(snapshot.is_expired(&id(1000, 77)), "one never seen is as old");
@@ -163,7 +163,7 @@ fn results_expire_by_number() {
     let mut snapshot = Snapshot::new(ClusterId(1));
     let last = i64::try_from(MAX_RESULTS).unwrap() + 1;
     for at in 1..=last {
-        snapshot.remember(id(at, 0), Outcome::Done { version: 1 }, Timestamp(at));
+        snapshot.remember(id(at, 0), Outcome::Done { version: 1 }, None, Timestamp(at));
     }
     assert_eq!(snapshot.result(&id(1, 0)), None);
     assert!(snapshot.is_expired(&id(1, 0)));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use higuma_model::spec::SERVICE_TAG;
-use higuma_model::{Document, Rejection, Violation};
+use higuma_model::{Document, MAX_RESOURCE_BYTES, Rejection, Violation};
 use higuma_rest::{ApiError, Doing};
 use higuma_serve::axum::Router;
 use higuma_serve::axum::extract::rejection::JsonRejection;
@@ -22,8 +22,8 @@ use serde_json::{Value, json};
 use crate::stream::{BIND_OUTBOUNDS_KEY, DOCUMENT_KEY, INSTANCE_KEY, admissible, proxy_key};
 use crate::zone::Zone;
 
-/// A document of at most 1 MiB, and what is around it.
-const MAX_BODY: usize = (1 << 20) + (64 << 10);
+/// A document of the largest size as a JSON string, which may double it, and what is around it.
+const MAX_BODY: usize = 2 * MAX_RESOURCE_BYTES + (64 << 10);
 
 /// How long a request may take, its body included. Longer than [`LEAVE_LIMIT`].
 const REQUEST_LIMIT: Duration = Duration::from_secs(15);

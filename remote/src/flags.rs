@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use higuma_model::Place;
-use higuma_serve::flags::{TlsFlags, plaintext_ip};
+use higuma_serve::flags::{TlsFlags, byte_size, plaintext_ip};
 
 /// Runs the control plane of one zone.
 ///
@@ -46,6 +46,10 @@ pub struct RunArgs {
     pub diagnostics_bind: Option<IpAddr>,
     #[command(flatten)]
     pub tls: TlsFlags,
+    /// What all resources may take together, such as 512MiB. They are kept in memory; what operators write
+    /// beyond this is refused, deletions are taken.
+    #[arg(long, env = "HIGUMA_STATE_QUOTA", value_name = "SIZE", default_value = "512MiB", value_parser = byte_size)]
+    pub state_quota: u64,
 }
 
 const EXAMPLES: &str = "\

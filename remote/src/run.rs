@@ -82,7 +82,8 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
             Some(follow_global(global(&args, &zone, &transport, broken, &mut tasks), &mut tasks)?)
         }
     };
-    tasks.spawn("REST", HttpServer::new(rest, api(&zone, adoption.as_ref())).run(tasks.token()));
+    let api = api(&zone, adoption.as_ref(), args.state_quota);
+    tasks.spawn("REST", HttpServer::new(rest, api).run(tasks.token()));
     ready.send_modify(|ready| ready.done("store"));
     tracing::info!(zone = args.zone, version = store.snapshot().version(), "serving proxies");
     match adoption {
@@ -104,7 +105,7 @@ fn follow_global(client: Client, tasks: &mut Tasks) -> anyhow::Result<Arc<Adopti
 }
 
 /// The zone's REST.
-fn api(zone: &Arc<Zone>, adoption: Option<&Arc<Adoption>>) -> Router {
+fn api(zone: &Arc<Zone>, adoption: Option<&Arc<Adoption>>, quota: u64) -> Router {
     let api = Api {
         store: zone.store.clone(),
         place: zone.place.clone(),
@@ -115,6 +116,7 @@ fn api(zone: &Arc<Zone>, adoption: Option<&Arc<Adoption>>) -> Router {
             snapshots: zone.store.watch(),
             global: adoption.map(|adoption| adoption.states()),
         }),
+        quota,
         version: env!("CARGO_PKG_VERSION"),
     };
     let kds_routes = match adoption {

@@ -1,6 +1,6 @@
 //! Transactions that the zone's control plane makes itself.
 
-use higuma_model::{Check, Operation, Owner, Transaction};
+use higuma_model::{Check, Operation, Owner, Terms, Transaction};
 use higuma_store::WriteError;
 
 use crate::zone::{Zone, now, random};
@@ -20,6 +20,7 @@ impl Zone {
             demands: Vec::new(),
             checks,
             operations,
+            terms: Terms::default(),
         };
         self.store.write(&transaction).await
     }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use higuma_model::spec::Mesh;
 use higuma_model::testing::{mesh, secret, traffic_permission, zone_ingress};
 use higuma_model::{
-    ClusterId, Operation, Owner, Place, Received, RequestId, Timestamp, Transaction, Upstream,
-    ca_certificate_key, ca_private_key_key,
+    ClusterId, Operation, Owner, Place, Received, RequestId, Terms, Timestamp, Transaction,
+    Upstream, ca_certificate_key, ca_private_key_key,
 };
 use higuma_remote::RunArgs;
 use higuma_serve::flags::TlsFlags;
@@ -79,6 +79,7 @@ async fn write(folder: &Path, operations: Vec<Operation>) {
         demands: vec![],
         checks: vec![],
         operations,
+        terms: Terms::default(),
     };
     let written = async || store.write(&transaction).await;
     poll_until("the zone's state is written", PATIENCE, written, Result::is_ok)
@@ -127,6 +128,7 @@ impl Zone {
 
     fn args(&self) -> RunArgs {
         RunArgs {
+            state_quota: higuma_model::DEFAULT_QUOTA_BYTES,
             zone: "east".to_owned(),
             data_dir: self.folder.path().join("data"),
             global: self.global.clone(),

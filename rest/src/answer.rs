@@ -15,7 +15,12 @@ pub(crate) struct Answer {
     /// The resource's `modified_at`, shown as `ETag`.
     pub(crate) modified_at: Option<u64>,
     pub(crate) body: Value,
+    /// Answered before: nothing was done for this request.
+    pub(crate) replayed: bool,
 }
+
+/// On an answer that an earlier request under the same `Idempotency-Key` got.
+const REPLAYED_HEADER: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 impl IntoResponse for Answer {
     fn into_response(self) -> Response {
@@ -25,6 +30,9 @@ impl IntoResponse for Answer {
         if let Some(modified_at) = self.modified_at {
             let tag = HeaderValue::try_from(format!("\"{modified_at}\""));
             headers.insert(header::ETAG, tag.expect("invariant: a number is a valid header"));
+        }
+        if self.replayed {
+            headers.insert(REPLAYED_HEADER, HeaderValue::from_static("true"));
         }
         response
     }

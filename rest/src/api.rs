@@ -15,7 +15,7 @@ use http::HeaderValue;
 use crate::answer::VERSION_HEADER;
 use crate::error::ApiError;
 use crate::progress::{self, Progress};
-use crate::{cluster, path};
+use crate::{cluster, path, transaction};
 
 /// What draws the keys that admission asks for; randomness is not the model's.
 pub trait Authority: Send + Sync {
@@ -39,6 +39,9 @@ pub struct Api {
     pub authority: Arc<dyn Authority>,
     /// What this node knows of its zones or proxies.
     pub progress: Arc<dyn Progress>,
+    /// Bytes that the resources here may take; an operator's write that grows them beyond is
+    /// refused.
+    pub quota: u64,
     /// The version of this program.
     pub version: &'static str,
 }
@@ -51,6 +54,7 @@ pub fn router(api: Arc<Api>, own: Router) -> Router {
         .route("/", get(cluster::index))
         .route("/_cluster", get(cluster::cluster))
         .route("/_progress", get(progress::progress))
+        .route("/_transactions", any(transaction::transactions))
         .route("/{*path}", any(path::resource))
         .fallback(|request: Request| async move { ApiError::no_route(request.uri().path()) })
         .with_state(api.clone())

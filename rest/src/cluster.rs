@@ -63,5 +63,5 @@ fn described(cluster: &Cluster, member: &Member, ahead: u64) -> Value {
 
 fn answer(api: &crate::Api, body: Value) -> Answer {
     let version = api.store.snapshot().version();
-    Answer { status: StatusCode::OK, version, modified_at: None, body }
+    Answer { status: StatusCode::OK, version, modified_at: None, body, replayed: false }
 }

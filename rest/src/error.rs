@@ -27,6 +27,7 @@ pub enum Doing {
     Delete,
     Get,
     List,
+    Transact,
 }
 
 impl Doing {
@@ -36,6 +37,7 @@ impl Doing {
             Self::Delete => "Could not delete a resource",
             Self::Get => "Could not retrieve a resource",
             Self::List => "Could not retrieve resources",
+            Self::Transact => "Could not apply a transaction",
         }
     }
 }
@@ -90,10 +92,43 @@ impl ApiError {
         match refusal {
             Refusal::Demand { key, have } => Self::precondition(&key.to_string(), *have),
             Refusal::Foreign { .. } => Self::not_allowed(refusal.to_string()),
+            Refusal::KeyReused => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, doing.title(), refusal.to_string())
+            }
+            Refusal::Full { .. } => {
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, doing.title(), refusal.to_string())
+            }
             Refusal::Stale { .. } | Refusal::Expired | Refusal::OtherStore { .. } => {
                 Self::new(StatusCode::CONFLICT, doing.title(), refusal.to_string())
             }
         }
+    }
+
+    /// The same of one part of what was sent: `place` is its path there, `what` says what it is.
+    pub(crate) fn within(mut self, doing: Doing, place: &str, what: &str) -> Self {
+        if self.violations.is_empty() {
+            self.violations.push(Violation { field: String::new(), reason: self.detail.clone() });
+        }
+        for violation in &mut self.violations {
+            violation.field = match &*violation.field {
+                "" => place.to_owned(),
+                field if field.starts_with('[') => format!("{place}{field}"),
+                field => format!("{place}.{field}"),
+            };
+        }
+        doing.title().clone_into(&mut self.title);
+        self.detail = format!("{what}: {}. Nothing was applied", self.detail);
+        self
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_full(&self) -> bool {
+        self.status == StatusCode::INSUFFICIENT_STORAGE
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_about(&self, place: &str) -> bool {
+        self.violations.iter().all(|violation| violation.field.starts_with(place))
     }
 
     fn precondition(key: &str, have: Option<u64>) -> Self {

@@ -7,13 +7,16 @@
 mod answer;
 mod api;
 mod authority;
+mod body;
 mod cluster;
 mod error;
+mod idempotency;
 mod overview;
 mod path;
 mod progress;
 mod query;
 mod read;
+mod transaction;
 mod write;
 
 pub use api::{Api, Authority, CaPair, router};

@@ -50,6 +50,7 @@ pub(crate) async fn answer(api: &Api, target: Target, request: &Parts) -> Result
                 version: snapshot.version(),
                 modified_at: Some(resource.modified_at),
                 body: view(api, &snapshot, resource),
+                replayed: false,
             })
         }
     }

@@ -48,6 +48,24 @@ impl Target {
     }
 }
 
+const SECRETS_STAY: &str = "Secrets are kept inside the control plane in this version";
+
+/// Why nobody writes a kind over REST, wherever that is; none of what operators write.
+pub(crate) fn not_written_here(kind: Kind) -> Option<String> {
+    match kind {
+        Kind::Secret => Some(SECRETS_STAY.to_owned()),
+        Kind::ZoneIngress => Some(
+            "a ZoneIngress comes and goes with its proxy, in its zone: `higuma ingress run \
+             --ingress-file …`"
+                .to_owned(),
+        ),
+        kind if kind.info().author == Author::ControlPlane => {
+            Some(format!("{kind} is written by the control plane itself"))
+        }
+        _ => None,
+    }
+}
+
 /// Any request about resources.
 pub(crate) async fn resource(State(api): Shared, request: Request) -> Response {
     if let Some(target) = overview::target(request.uri().path()) {
@@ -58,8 +76,7 @@ pub(crate) async fn resource(State(api): Shared, request: Request) -> Response {
         return ApiError::no_route(request.uri().path()).into_response();
     };
     if target.kind() == Kind::Secret {
-        let why = "Secrets are kept inside the control plane in this version";
-        return ApiError::not_allowed(why).into_response();
+        return ApiError::not_allowed(SECRETS_STAY).into_response();
     }
     let (parts, body) = request.into_parts();
     let answered = match (parts.method.clone(), target) {
@@ -69,17 +86,12 @@ pub(crate) async fn resource(State(api): Shared, request: Request) -> Response {
             read::list(&api, kind, mesh.as_deref(), &parts, show).await
         }
         (method @ (Method::PUT | Method::DELETE), Target::One(key)) => {
-            if key.kind().info().author == Author::ControlPlane {
-                let why = format!("{} is written by the control plane itself", key.kind());
-                Err(ApiError::not_allowed(why))
-            } else if key.kind() == Kind::ZoneIngress {
-                let why = "a ZoneIngress comes and goes with its proxy, in its zone: `higuma \
-                           ingress run --ingress-file …`";
+            if let Some(why) = not_written_here(key.kind()) {
                 Err(ApiError::not_allowed(why))
             } else if method == Method::PUT {
                 write::put(&api, &key, &parts, body).await
             } else {
-                write::delete(&api, &key, &parts.headers).await
+                write::delete(&api, &key, &parts).await
             }
         }
         (method, target) => {

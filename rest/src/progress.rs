@@ -90,7 +90,7 @@ pub(crate) async fn progress(State(api): Shared) -> Answer {
     let zones: Map<String, Value> = known.collect();
     let version = snapshot.version();
     let body = json!({"version": version, "zones": zones});
-    Answer { status: StatusCode::OK, version, modified_at: None, body }
+    Answer { status: StatusCode::OK, version, modified_at: None, body, replayed: false }
 }
 
 fn zones(api: &Api, snapshot: &Snapshot) -> BTreeSet<String> {

@@ -20,6 +20,7 @@ pub(crate) async fn one(api: &Api, key: &Key, uri: &Uri) -> Result<Answer, ApiEr
         version: snapshot.version(),
         modified_at: Some(resource.modified_at),
         body: render(resource),
+        replayed: false,
     })
 }
 
@@ -60,6 +61,7 @@ pub(crate) async fn list(
         version: snapshot.version(),
         modified_at: None,
         body: json!({"total": total, "items": items, "next": next}),
+        replayed: false,
     })
 }
 

@@ -1,31 +1,34 @@
 //! PUT and DELETE: admission against a fresh snapshot, then one transaction.
 
-use std::time::Duration;
-
 use axum::body::Body;
 use higuma_model::{
-    Admission, Admitted, Document, Expected, Key, Need, Precondition, Refusal, Rejection, Violation,
+    Admission, Admitted, Document, Effect, Expected, Key, Need, Refusal, Rejection, RequestId,
+    Snapshot, check,
 };
-use higuma_store::{Consistency, WriteError};
+use higuma_store::{Consistency, WriteError, preview};
+use http::StatusCode;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde_json::{Value, json};
-use tokio::time::timeout;
+use serde_json::json;
 
 use crate::answer::Answer;
 use crate::api::{Api, now};
+use crate::body;
 use crate::error::{ApiError, Doing};
+use crate::idempotency::{Named, effect, modified_at};
 use crate::query::Query;
 
-/// A body; what an entry of the log may take at most.
-const MAX_BODY: usize = 1 << 20;
-
-/// How long a body may take to arrive: a megabyte over a slow link.
-const BODY_LIMIT: Duration = Duration::from_secs(30);
-
 /// Rounds of admission when the state changes under it.
-const MAX_ROUNDS: u32 = 3;
+pub(crate) const MAX_ROUNDS: u32 = 3;
+
+/// One change that is asked for.
+struct Wish<'a> {
+    doing: Doing,
+    key: &'a Key,
+    strict: bool,
+    named: Option<Named>,
+    /// What is said of the document when the request is answered from memory.
+    warnings: Vec<String>,
+}
 
 pub(crate) async fn put(
     api: &Api,
@@ -35,31 +38,38 @@ pub(crate) async fn put(
 ) -> Result<Answer, ApiError> {
     let doing = Doing::Put;
     let query = Query::parse(&request.uri).map_err(|wrong| ApiError::invalid(doing, wrong))?;
-    let precondition = precondition(&request.headers)?;
-    only_json(&request.headers)?;
-    let value = read_body(body).await?;
+    let precondition = body::precondition(&request.headers)?;
+    body::only_json(&request.headers)?;
+    let body = body::read(body).await?;
+    let named = Named::read(doing, request, &body)?;
     let expected = Expected { kind: key.kind(), mesh: key.mesh(), name: key.name() };
-    let document =
-        Document::parse_at(value, expected).map_err(|wrong| ApiError::invalid(doing, wrong))?;
-    admitted(api, doing, key, query.strict, |admission| {
-        admission.put(document.clone(), precondition)
-    })
-    .await
+    let document = Document::parse_at(body::json(&body)?, expected)
+        .map_err(|wrong| ApiError::invalid(doing, wrong))?;
+    let warnings = match named.map(|_| check(&document, query.strict)) {
+        Some(Ok(checked)) => checked.warnings,
+        // What is wrong with it is admission's to say.
+        Some(Err(_)) | None => Vec::new(),
+    };
+    let wish = Wish { doing, key, strict: query.strict, named, warnings };
+    admitted(api, wish, |admission| admission.put(document.clone(), precondition)).await
 }
 
-pub(crate) async fn delete(api: &Api, key: &Key, headers: &HeaderMap) -> Result<Answer, ApiError> {
-    let precondition = precondition(headers)?;
-    admitted(api, Doing::Delete, key, false, |admission| admission.delete(key, precondition)).await
+pub(crate) async fn delete(api: &Api, key: &Key, request: &Parts) -> Result<Answer, ApiError> {
+    let doing = Doing::Delete;
+    let query = Query::parse(&request.uri).map_err(|wrong| ApiError::invalid(doing, wrong))?;
+    let precondition = body::precondition(&request.headers)?;
+    let named = Named::read(doing, request, &[])?;
+    let wish = Wish { doing, key, strict: query.strict, named, warnings: Vec::new() };
+    admitted(api, wish, |admission| admission.delete(key, precondition)).await
 }
 
 /// Admits against what is known for certain, and again when that changed meanwhile.
 async fn admitted(
     api: &Api,
-    doing: Doing,
-    key: &Key,
-    strict: bool,
+    wish: Wish<'_>,
     admit: impl Fn(&Admission<'_>) -> Result<Admitted, Rejection>,
 ) -> Result<Answer, ApiError> {
+    let (doing, key) = (wish.doing, wish.key);
     for round in 1.. {
         // Not a stale one: a mesh that was acknowledged on another node is there, and "nothing
         // to change" is said of the state as it is.
@@ -67,18 +77,34 @@ async fn admitted(
         let snapshot = read.map_err(|error| (doing, error))?;
         let now = now();
         let id = snapshot.request_id(now, random());
-        let admission = Admission { snapshot: &snapshot, place: &api.place, id, now, strict };
+        if let Some(answer) = wish.remembered(&snapshot, id)? {
+            return Ok(answer);
+        }
+        let (place, strict) = (&api.place, wish.strict);
+        let admission = Admission { snapshot: &snapshot, place, id, now, strict };
         let mut admitted = admit(&admission).map_err(|why| ApiError::rejected(doing, why))?;
         provide(api, &mut admitted)?;
-        let Some(transaction) = &admitted.transaction else {
+        if let Some(named) = &wish.named {
+            // Remembered though it may change nothing: at the time of a retry it might.
+            let transaction = admitted.transaction.get_or_insert_with(|| admission.note(key));
+            let after = preview(&snapshot, transaction);
+            let after = after.map_err(|refusal| ApiError::refused(doing, &refusal))?;
+            let effects = [effect(key, &snapshot, &after)];
+            transaction.terms.idempotency = Some(named.with(&effects));
+        }
+        let Some(transaction) = &mut admitted.transaction else {
             let have = snapshot.get(key).map(|resource| resource.modified_at);
-            return Ok(answer(&admitted, snapshot.version(), have));
+            return Ok(answer(admitted.created, &admitted.warnings, snapshot.version(), have));
         };
+        transaction.terms.quota = Some(api.quota);
         match api.store.write(transaction).await {
             Ok(version) => {
                 let have = api.store.snapshot();
-                let have = have.get(key).map(|resource| resource.modified_at);
-                return Ok(answer(&admitted, version, have.map(|have| tag(version, have))));
+                if let Some(answer) = wish.remembered(&have, id)? {
+                    return Ok(answer);
+                }
+                let have = have.get(key).map(|resource| tag(version, resource.modified_at));
+                return Ok(answer(admitted.created, &admitted.warnings, version, have));
             }
             Err(WriteError::Refused(Refusal::Stale { what })) if round < MAX_ROUNDS => {
                 tracing::debug!(%key, what, "admitted again: the state changed");
@@ -89,6 +115,19 @@ async fn admitted(
     unreachable!("the last round returns")
 }
 
+impl Wish<'_> {
+    /// What the first request under this one's name was answered; by `id` it is told whether that
+    /// was this one.
+    fn remembered(&self, snapshot: &Snapshot, id: RequestId) -> Result<Option<Answer>, ApiError> {
+        let Some(named) = &self.named else { return Ok(None) };
+        let Some(first) = named.first(self.doing, snapshot)? else { return Ok(None) };
+        let Some(effect) = first.effects.first().copied() else { return Ok(None) };
+        let have = modified_at(effect, first.version);
+        let answer = answer(effect == Effect::Created, &self.warnings, first.version, have);
+        Ok(Some(Answer { replayed: first.id != id, ..answer }))
+    }
+}
+
 /// The ETag of what was written at `version` where the state now has `have`. A later one is
 /// somebody else's: whoever got it would replace, by `If-Match`, what they never saw. (An earlier
 /// one: the write was equal to what was there.)
@@ -96,7 +135,7 @@ fn tag(version: u64, have: u64) -> u64 {
     have.min(version)
 }
 
-fn provide(api: &Api, admitted: &mut Admitted) -> Result<(), ApiError> {
+pub(crate) fn provide(api: &Api, admitted: &mut Admitted) -> Result<(), ApiError> {
     for need in admitted.needs.clone() {
         let Need::BuiltinCa { mesh, backend } = need;
         let pair = api.authority.builtin_ca(&mesh, &backend).map_err(|why| {
@@ -109,65 +148,14 @@ fn provide(api: &Api, admitted: &mut Admitted) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn answer(admitted: &Admitted, version: u64, modified_at: Option<u64>) -> Answer {
-    let status = if admitted.created { StatusCode::CREATED } else { StatusCode::OK };
-    let body = match admitted.warnings.is_empty() {
-        true => json!({}),
-        false => json!({"warnings": admitted.warnings}),
-    };
-    Answer { status, version, modified_at, body }
+fn answer(created: bool, warnings: &[String], version: u64, modified_at: Option<u64>) -> Answer {
+    let status = if created { StatusCode::CREATED } else { StatusCode::OK };
+    let body = if warnings.is_empty() { json!({}) } else { json!({"warnings": warnings}) };
+    Answer { status, version, modified_at, body, replayed: false }
 }
 
 /// Tells requests of one millisecond apart; std's hasher keys come from the system.
-fn random() -> u64 {
+pub(crate) fn random() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(now().0)
-}
-
-async fn read_body(body: Body) -> Result<Value, ApiError> {
-    let collected = timeout(BODY_LIMIT, Limited::new(body, MAX_BODY).collect()).await;
-    let collected = collected.map_err(|_| {
-        let detail = format!("the body did not arrive within {} s", BODY_LIMIT.as_secs());
-        ApiError::new(StatusCode::REQUEST_TIMEOUT, "Request timeout", detail)
-    })?;
-    let collected = collected.map_err(|error| {
-        if error.is::<LengthLimitError>() {
-            let detail = format!("the body is larger than {MAX_BODY} bytes");
-            return ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "Bad Request", detail);
-        }
-        ApiError::bad_request(format!("the body did not arrive whole: {error}"))
-    })?;
-    serde_json::from_slice(&collected.to_bytes())
-        .map_err(|error| ApiError::bad_request(format!("the body is not JSON: {error}")))
-}
-
-fn only_json(headers: &HeaderMap) -> Result<(), ApiError> {
-    let Some(content) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
-    let content = content.to_str().unwrap_or_default();
-    if content.split(';').next().is_some_and(|kind| kind.trim() == "application/json") {
-        return Ok(());
-    }
-    let detail = format!("Content-Type is {content:?}; send application/json");
-    Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Bad Request", detail))
-}
-
-/// `If-Match: "V"`, `If-Match: *` or `If-None-Match: *`.
-fn precondition(headers: &HeaderMap) -> Result<Option<Precondition>, ApiError> {
-    let text = |value: &HeaderValue| value.to_str().unwrap_or_default().trim().to_owned();
-    let wrong = |field: &str, reason: &str| {
-        let violation = Violation { field: field.to_owned(), reason: reason.to_owned() };
-        Err(ApiError::invalid(Doing::Put, vec![violation]))
-    };
-    let (matches, none) = (headers.get(header::IF_MATCH), headers.get(header::IF_NONE_MATCH));
-    match (matches.map(text).as_deref(), none.map(text).as_deref()) {
-        (None, None) => Ok(None),
-        (Some("*"), None) => Ok(Some(Precondition::Exists)),
-        (None, Some("*")) => Ok(Some(Precondition::Absent)),
-        (Some(tag), None) => match tag.trim_matches('"').parse() {
-            Ok(version) => Ok(Some(Precondition::Version(version))),
-            Err(_) => wrong("If-Match", "must be an ETag that was answered, or *"),
-        },
-        (None, Some(_)) => wrong("If-None-Match", "only * is supported"),
-        (Some(_), Some(_)) => wrong("If-Match", "can't be given together with If-None-Match"),
-    }
 }

@@ -1,6 +1,11 @@
 //! The API over a real store of one member.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "api/idempotency.rs"]
+mod idempotency;
+#[path = "api/transactions.rs"]
+mod transactions;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -13,6 +18,9 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
+/// Small, so that a test reaches it; above the largest resource.
+const QUOTA: u64 = 4 << 20;
+
 struct Keys;
 
 impl Authority for Keys {
@@ -22,14 +30,16 @@ impl Authority for Keys {
 }
 
 struct Server {
-    _folder: tempfile::TempDir,
+    _folder: Option<tempfile::TempDir>,
     store: Store,
     router: axum::Router,
 }
 
+#[derive(Debug)]
 struct Answered {
     status: StatusCode,
     etag: Option<String>,
+    replayed: bool,
     version: u64,
     body: Value,
 }
@@ -48,11 +58,16 @@ impl Server {
         })
         .await
         .unwrap();
+        Self::over(store, Some(folder))
+    }
+
+    fn over(store: Store, folder: Option<tempfile::TempDir>) -> Self {
         let api = Api {
             store: store.clone(),
             place: Place::Global,
             authority: Arc::new(Keys),
             progress: Arc::new(NoProgress),
+            quota: QUOTA,
             version: "0.0.0-test",
         };
         Self { _folder: folder, store, router: router(Arc::new(api), axum::Router::new()) }
@@ -64,11 +79,13 @@ impl Server {
             response.headers().get(name).map(|value| value.to_str().unwrap().to_owned())
         };
         let (etag, version) = (header("etag"), header("x-higuma-version"));
+        let replayed = header("idempotent-replayed").is_some();
         let status = response.status();
         let bytes = response.into_body().collect().await.unwrap().to_bytes();
         Answered {
             status,
             etag,
+            replayed,
             version: version.expect("every answer says a version").parse().unwrap(),
             body: serde_json::from_slice(&bytes).unwrap(),
         }
@@ -148,13 +165,13 @@ async fn bad_input_is_answered_in_kumas_form_and_changes_nothing() {
     let server = Server::start().await;
     server.put("/meshes/default", mesh()).await;
     let before = server.store.snapshot();
-    let large = format!("{{\"name\":\"{}\"}}", "x".repeat(1 << 20));
+    let large = format!("{{\"name\":\"{}\"}}", "x".repeat(3 << 19));
     let wrong_name = permission("b").to_string().replace("\"p\"", "\"q\"");
     let plain = permission("b").to_string();
     let dataplane = json!({"type": "Dataplane", "name": "d", "mesh": "default"}).to_string();
     for (what, method, path, body, status, text) in [
         ("malformed", "PUT", "/meshes/default", "{\"type\":", 400, "not JSON"),
-        ("large", "PUT", "/meshes/default", &large, 413, "larger than 1048576 bytes"),
+        ("large", "PUT", "/meshes/default", &large, 413, "larger than 1572864 bytes"),
         ("name", "PUT", PERMISSION, &wrong_name, 400, "from the URL has to be the same"),
         (
             "mesh",
@@ -170,6 +187,7 @@ async fn bad_input_is_answered_in_kumas_form_and_changes_nothing() {
         ("secret", "GET", "/meshes/default/secrets", "", 405, "kept inside"),
         ("method", "POST", "/meshes", "", 405, "POST is not served"),
         ("query", "GET", "/meshes?size=0", "", 400, "from 1 to 1000"),
+        ("delete's query", "DELETE", "/meshes/default?dry-run=true", "", 400, "not supported here"),
         ("unknown page", "GET", "/nothing/at/all/there/x", "", 404, "nothing is served"),
     ] {
         let answered = server.call(method, path, &[], body).await;

@@ -42,3 +42,39 @@ impl TlsFlags {
 pub fn plaintext_ip(bind: IpAddr) -> IpAddr {
     if bind.is_loopback() { bind } else { IpAddr::from([127, 0, 0, 1]) }
 }
+
+/// A size such as `512MiB`, `1GiB` or a number of bytes, for clap.
+///
+/// # Errors
+/// In words, when it is none.
+pub fn byte_size(text: &str) -> Result<u64, String> {
+    let wrong = || "use a size such as 512MiB, 1GiB or a number of bytes".to_owned();
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let number: u64 = text[..end].parse().map_err(|_| wrong())?;
+    let unit: u64 = match &text[end..] {
+        "" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return Err(wrong()),
+    };
+    match number.checked_mul(unit) {
+        Some(bytes) if bytes > 0 => Ok(bytes),
+        _ => Err("must be more than zero, and less than 16 million GiB".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_a_unit_or_are_bytes() {
+        for (text, bytes) in [("1", 1), ("4KiB", 4096), ("512MiB", 512 << 20), ("2GiB", 2 << 30)] {
+            assert_eq!(byte_size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "0", "MiB", "1MB", "1 MiB", "-1", "1.5GiB", "99999999999GiB"] {
+            assert!(byte_size(text).is_err(), "{text}");
+        }
+    }
+}

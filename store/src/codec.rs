@@ -4,8 +4,8 @@ mod resource;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use higuma_model::{
-    Check, ClusterId, Key, Kind, MAX_TRANSACTION_BYTES, Operation, Outcome, Owner, Refusal,
-    RequestId, Timestamp, Transaction,
+    Check, ClusterId, Effect, Idempotency, Key, Kind, MAX_ENTRY_BYTES, Operation, Outcome, Owner,
+    Refusal, RequestId, Terms, Timestamp, Transaction,
 };
 use prost::Message;
 
@@ -20,7 +20,7 @@ const FRAME_BYTES: usize = 5;
 /// A transaction that is too large for one entry.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the change takes {bytes} bytes, more than the {MAX_TRANSACTION_BYTES} that one transaction may \
+    "the change takes {bytes} bytes, more than the {MAX_ENTRY_BYTES} that one transaction may \
      take; split it"
 )]
 pub struct TooLarge {
@@ -42,7 +42,7 @@ pub(crate) fn encode(transaction: &Transaction) -> Result<Bytes, TooLarge> {
     let kind = proto::command::Kind::Transaction(transaction.into());
     let command = proto::Command { kind: Some(kind) };
     let length = command.encoded_len();
-    if length > MAX_TRANSACTION_BYTES {
+    if length > MAX_ENTRY_BYTES {
         return Err(TooLarge { bytes: length });
     }
     let body = command.encode_to_vec();
@@ -92,6 +92,8 @@ impl From<&Transaction> for proto::Transaction {
             demands: transaction.demands.iter().map(Into::into).collect(),
             checks: transaction.checks.iter().map(Into::into).collect(),
             operations: transaction.operations.iter().map(Into::into).collect(),
+            idempotency: transaction.terms.idempotency.as_ref().map(Into::into),
+            quota: transaction.terms.quota,
         }
     }
 }
@@ -108,8 +110,72 @@ impl TryFrom<proto::Transaction> for Transaction {
             demands: all(wire.demands)?,
             checks: all(wire.checks)?,
             operations: all(wire.operations)?,
+            terms: Terms {
+                idempotency: wire.idempotency.map(TryInto::try_into).transpose()?,
+                quota: wire.quota,
+            },
         })
     }
+}
+
+impl From<&Idempotency> for proto::Idempotency {
+    fn from(named: &Idempotency) -> Self {
+        Self {
+            key: digest_bytes(named.key),
+            request: digest_bytes(named.request),
+            effects: named.effects.iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl TryFrom<proto::Idempotency> for Idempotency {
+    type Error = Undecodable;
+
+    fn try_from(wire: proto::Idempotency) -> Result<Self, Undecodable> {
+        Ok(Self {
+            key: digest(&wire.key)?,
+            request: digest(&wire.request)?,
+            effects: all(wire.effects)?.into(),
+        })
+    }
+}
+
+impl From<&Effect> for proto::Effect {
+    fn from(effect: &Effect) -> Self {
+        use proto::effect::Kind;
+        let (kind, modified_at) = match effect {
+            Effect::Created => (Kind::Created, 0),
+            Effect::Updated => (Kind::Updated, 0),
+            Effect::Unchanged { modified_at } => (Kind::Unchanged, *modified_at),
+            Effect::Deleted => (Kind::Deleted, 0),
+        };
+        Self { kind: kind.into(), modified_at }
+    }
+}
+
+impl TryFrom<proto::Effect> for Effect {
+    type Error = Undecodable;
+
+    fn try_from(wire: proto::Effect) -> Result<Self, Undecodable> {
+        use proto::effect::Kind;
+        match Kind::try_from(wire.kind) {
+            Ok(Kind::Created) => Ok(Self::Created),
+            Ok(Kind::Updated) => Ok(Self::Updated),
+            Ok(Kind::Unchanged) => Ok(Self::Unchanged { modified_at: wire.modified_at }),
+            Ok(Kind::Deleted) => Ok(Self::Deleted),
+            Ok(Kind::Unspecified) | Err(_) => Err(Undecodable::Unknown("effect")),
+        }
+    }
+}
+
+/// A digest as it is kept: 16 bytes, big endian.
+fn digest_bytes(digest: u128) -> Bytes {
+    Bytes::copy_from_slice(&digest.to_be_bytes())
+}
+
+fn digest(bytes: &Bytes) -> Result<u128, Undecodable> {
+    let bytes = bytes.as_ref().try_into().map_err(|_| Undecodable::Unknown("digest"))?;
+    Ok(u128::from_be_bytes(bytes))
 }
 
 fn all<W, T: TryFrom<W, Error = Undecodable>>(wire: Vec<W>) -> Result<Vec<T>, Undecodable> {
@@ -224,7 +290,7 @@ impl TryFrom<proto::Operation> for Operation {
 impl From<&Outcome> for proto::Outcome {
     fn from(outcome: &Outcome) -> Self {
         use proto::outcome::refused::Why;
-        use proto::outcome::{Demand, Foreign, Kind as Wire, OtherStore, Refused};
+        use proto::outcome::{Demand, Foreign, Full, Kind as Wire, OtherStore, Refused};
         let refused = |why| Wire::Refused(Refused { why: Some(why) });
         let kind = match outcome {
             Outcome::Done { version } => Wire::Done(*version),
@@ -242,6 +308,10 @@ impl From<&Outcome> for proto::Outcome {
                 }))
             }
             Outcome::Refused(Refusal::Expired) => refused(Why::Expired(true)),
+            Outcome::Refused(Refusal::KeyReused) => refused(Why::KeyReused(true)),
+            Outcome::Refused(Refusal::Full { bytes, quota }) => {
+                refused(Why::Full(Full { bytes: *bytes, quota: *quota }))
+            }
         };
         Self { kind: Some(kind) }
     }
@@ -271,6 +341,8 @@ impl TryFrom<proto::Outcome> for Outcome {
                 bound: cluster_id(&other.bound)?,
             },
             Why::Expired(_) => Refusal::Expired,
+            Why::KeyReused(_) => Refusal::KeyReused,
+            Why::Full(full) => Refusal::Full { bytes: full.bytes, quota: full.quota },
         }))
     }
 }

@@ -22,6 +22,7 @@ pub use cluster::{Cluster, Member, MemberState};
 pub use codec::TooLarge;
 pub use forming::FormError;
 pub use identity::FolderError;
+pub use machine::preview;
 pub use metrics::StoreCollector;
 pub use open::OpenError;
 pub use options::{Incoming, Mutant, NodeId, Options, Timers, Tls};

@@ -44,6 +44,15 @@ impl Machine {
         if self.snapshot.is_expired(&transaction.id) {
             return Outcome::Refused(Refusal::Expired);
         }
+        let named = transaction.terms.idempotency.as_ref();
+        if let Some((named, first)) = named.and_then(|n| Some((n, self.snapshot.keyed(n.key)?))) {
+            let outcome = match first.request == named.request {
+                true => Outcome::Done { version: first.version },
+                false => Outcome::Refused(Refusal::KeyReused),
+            };
+            self.snapshot.remember(transaction.id, outcome.clone(), None, transaction.at);
+            return outcome;
+        }
         let version = self.base + index;
         let outcome = match applied(&self.snapshot, version, transaction) {
             Ok(next) => {
@@ -52,7 +61,7 @@ impl Machine {
             }
             Err(refusal) => Outcome::Refused(refusal),
         };
-        self.snapshot.remember(transaction.id, outcome.clone(), transaction.at);
+        self.snapshot.remember(transaction.id, outcome.clone(), named, transaction.at);
         outcome
     }
 }
@@ -82,7 +91,19 @@ fn applied(
             Operation::Adopt(adopted) => adopt(&mut next, version, &transaction.writer, adopted)?,
         }
     }
+    let (bytes, quota) = (next.bytes(), transaction.terms.quota.unwrap_or(u64::MAX));
+    if bytes > quota && bytes > before.bytes() {
+        return Err(Refusal::Full { bytes, quota });
+    }
     Ok(next)
+}
+
+/// What a transaction would make of a snapshot if it came next.
+///
+/// # Errors
+/// Why it would be refused.
+pub fn preview(before: &Snapshot, transaction: &Transaction) -> Result<Snapshot, Refusal> {
+    applied(before, before.version() + 1, transaction)
 }
 
 /// Whether a check holds; else its key, the `modified_at` found, and what is wrong in words.

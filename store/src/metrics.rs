@@ -29,11 +29,13 @@ impl Store {
 impl Collector for StoreCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let state = self.0.own_state();
+        let bytes = self.0.snapshot().bytes();
         let counts = self.0.log_counts();
         let leads = u64::from(self.0.leader() == Some(self.0.node()));
         for (name, help, value) in [
             ("version", "Version of the last write applied here", state.version),
             ("resources", "Resources in the state", state.resources),
+            ("state_bytes", "What all resources take, by the measure of the quota", bytes),
             ("raft_term", "Raft term", state.term),
             ("raft_leader", "Whether this node leads its cluster", leads),
             ("raft_last_index", "Index of the last entry in the log", state.last_index),

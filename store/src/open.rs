@@ -27,7 +27,7 @@ use crate::raft::tls::{Gate, Known};
 use crate::raft::types::Peer;
 use crate::store::{Inner, Store};
 
-/// Entries of one append. With entries of at most 1 MiB it bounds a message between members.
+/// Entries of one append; their bytes are bounded where they are read (`Memory::read_some`).
 const MAX_PAYLOAD_ENTRIES: u64 = 64;
 
 /// Why a store did not open.

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use higuma_model::{
-    Audience, Check, Draft, Key, Kind, Operation, Owner, Refusal, RequestId, Spec, Timestamp,
-    Transaction,
+    Audience, Check, Draft, Key, Kind, Operation, Owner, Refusal, RequestId, Spec, Terms,
+    Timestamp, Transaction,
 };
 use higuma_store::{Consistency, FormError, Mutant, OpenError, Options, Store, Timers, WriteError};
 use tokio::net::TcpListener;
@@ -30,6 +30,7 @@ fn put(random: u64, name: &str, spec: &str) -> Transaction {
             spec: Spec::Json(spec.into()),
             status: None,
         })],
+        terms: Terms::default(),
     }
 }
 

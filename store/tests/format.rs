@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use higuma_model::{
-    Audience, Draft, Key, Labels, Operation, Owner, RequestId, Spec, Timestamp, Transaction,
+    Audience, Draft, Key, Labels, Operation, Owner, RequestId, Spec, Terms, Timestamp, Transaction,
 };
 use higuma_store::{OpenError, Options, Store, Timers};
 use higuma_testkit::poll_until;
@@ -53,6 +53,7 @@ async fn folder() -> tempfile::TempDir {
         demands: vec![],
         checks: vec![],
         operations: vec![Operation::Put(draft)],
+        terms: Terms::default(),
     };
     let written = async || store.write(&transaction).await;
     poll_until("a write", PATIENCE, written, Result::is_ok).await.unwrap().unwrap();

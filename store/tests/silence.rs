@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use higuma_model::{
-    Audience, Draft, Key, Operation, Owner, RequestId, Spec, Timestamp, Transaction,
+    Audience, Draft, Key, Operation, Owner, RequestId, Spec, Terms, Timestamp, Transaction,
 };
 use higuma_store::{Consistency, Options, Store, Timers};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -135,6 +135,7 @@ fn put(random: u64) -> Transaction {
             spec: Spec::Json("{}".into()),
             status: None,
         })],
+        terms: Terms::default(),
     }
 }
 

@@ -17,6 +17,8 @@ pub(crate) struct Request {
     path: Vec<String>,
     query: Vec<(&'static str, String)>,
     pub(crate) body: Option<Value>,
+    /// `Idempotency-Key`: what every attempt at this request carries, so that it is done once.
+    pub(crate) key: Option<String>,
 }
 
 /// A request that was done.
@@ -89,7 +91,7 @@ impl From<CallError> for Failure {
 impl Request {
     pub(crate) fn get(path: &[&str]) -> Self {
         let path = path.iter().map(|part| (*part).to_owned()).collect();
-        Self { method: Method::GET, path, query: Vec::new(), body: None }
+        Self { method: Method::GET, path, query: Vec::new(), body: None, key: None }
     }
 
     pub(crate) fn post(path: &[&str], body: Value) -> Self {
@@ -126,6 +128,16 @@ impl Request {
     pub(crate) fn body(mut self, body: Value) -> Self {
         self.body = Some(body);
         self
+    }
+
+    /// Names the request, so that it is applied once, however often it is sent.
+    pub(crate) fn once(mut self) -> Result<Self, Failure> {
+        let mut random = [0; 16];
+        getrandom::fill(&mut random).map_err(|error| {
+            Failure::refused(format!("the system gives no random key: {error}"))
+        })?;
+        self.key = Some(hex::encode(random));
+        Ok(self)
     }
 
     pub(crate) fn url(&self, server: &Url) -> Url {

@@ -3,8 +3,8 @@
 //! ```text
 //! not connected, 503 ─► nothing happened there: the next server
 //! an answer          ─► done, whatever it says
-//! a write that broke ─► its fate is unknown: said aloud, and repeated (PUT of one document and
-//! off, or 504           DELETE of one name come to the same, however often)
+//! a write that broke ─► its fate is unknown: said aloud, and repeated under the same
+//! off, or 504           Idempotency-Key, so that it is applied once and answered as the first was
 //! ```
 
 pub(crate) mod address;
@@ -150,6 +150,9 @@ impl Client {
         let mut call = self.http.request(request.method.clone(), request.url(server));
         if let Some(body) = &request.body {
             call = call.json(body);
+        }
+        if let Some(key) = &request.key {
+            call = call.header("idempotency-key", key);
         }
         let writes = request.method != Method::GET;
         let broken =

@@ -3,6 +3,7 @@
 //!
 //! Everything that can be said without a server is said here, about all documents at once.
 
+mod fetch;
 mod parse;
 mod place;
 mod read;
@@ -10,12 +11,12 @@ mod split;
 mod tree;
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use higuma_model::{Document, Key, Scope, Violation, check};
 use serde_json::Value;
 
+pub(crate) use fetch::{Input, inputs};
 pub(crate) use place::{Place, Source};
 use tree::Node;
 
@@ -79,8 +80,8 @@ impl Origin {
 }
 
 /// Reads everything, or says all that is wrong with it.
-pub(crate) fn load(paths: &[&Path], reading: Reading<'_>) -> Result<Vec<Loaded>, Vec<String>> {
-    load_sources(read::sources(paths)?, reading)
+pub(crate) fn load(inputs: Vec<Input>, reading: Reading<'_>) -> Result<Vec<Loaded>, Vec<String>> {
+    load_sources(read::sources(inputs)?, reading)
 }
 
 fn load_sources(sources: Vec<Source>, reading: Reading<'_>) -> Result<Vec<Loaded>, Vec<String>> {
@@ -166,4 +167,4 @@ fn repeated(loaded: &[Loaded]) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -7,6 +7,11 @@ fn source(name: &str, text: &str) -> Source {
     Source { name: name.to_owned(), text: text.to_owned() }
 }
 
+/// The documents of a text, for other tests.
+pub(crate) fn loaded(text: &str, reading: Reading<'_>) -> Vec<Loaded> {
+    load_sources(vec![source("m.yaml", text)], reading).expect("documents")
+}
+
 fn wrong(text: &str) -> Vec<String> {
     load_sources(vec![source("m.yaml", text)], READING).expect_err("findings")
 }
@@ -111,14 +116,18 @@ fn folders_are_read_by_name_and_unreadable_files_are_named() {
     write("2.yaml", "type: Mesh\nname: two\n");
     write("1.json", "{\"type\": \"Mesh\", \"name\": \"one\"}");
     write("notes.txt", "x");
-    let loaded = load(&[folder.path()], READING).unwrap();
+    let loaded = load(vec![Input::Path(folder.path().into())], READING).unwrap();
     assert_eq!(loaded.iter().map(|d| d.key.name()).collect::<Vec<_>>(), ["one", "two"]);
 
     std::fs::write(folder.path().join("3.yml"), b"type: \xff").unwrap();
     let missing = folder.path().join("gone.yaml");
-    let wrong = load(&[folder.path(), &missing], READING).unwrap_err();
+    let wrong =
+        load([folder.path(), &missing].map(|p| Input::Path(p.into())).into(), READING).unwrap_err();
     assert!(wrong[0].ends_with("3.yml is not UTF-8 text (byte 6)"), "{wrong:?}");
     assert!(wrong[1].contains("gone.yaml: No such file"), "{wrong:?}");
     let empty = tempfile::tempdir().unwrap();
-    assert!(load(&[empty.path()], READING).unwrap_err()[0].ends_with("or .json file"));
+    assert!(
+        load(vec![Input::Path(empty.path().into())], READING).unwrap_err()[0]
+            .ends_with("or .json file")
+    );
 }

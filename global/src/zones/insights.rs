@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use higuma_model::spec::{CpVersion, KdsSubscription, ZoneInsight, ZoneVersion};
 use higuma_model::{
-    Check, Key, Kind, MAX_OPERATIONS, Operation, Owner, Place, Snapshot, Timestamp, Transaction,
-    rfc3339,
+    Check, Key, Kind, MAX_OPERATIONS, Operation, Owner, Place, Snapshot, Terms, Timestamp,
+    Transaction, rfc3339,
 };
 use higuma_store::{Consistency, Store, WriteError};
 use tokio_util::sync::CancellationToken;
@@ -77,7 +77,15 @@ async fn write(store: &Store, plan: Plan) -> Result<(), WriteError> {
     let (id, at) = request_id(&store.snapshot());
     let (checks, operations) = (plan.checks, plan.operations);
     let writer = Owner::Global;
-    let transaction = Transaction { id, at, writer, demands: Vec::new(), checks, operations };
+    let transaction = Transaction {
+        id,
+        at,
+        writer,
+        demands: Vec::new(),
+        checks,
+        operations,
+        terms: Terms::default(),
+    };
     let written = store.write(&transaction).await;
     if matches!(written, Err(WriteError::Refused(_))) {
         // This node's state was old: what refused it is there before the next try.

@@ -48,8 +48,9 @@ async fn put<T: KindSpec + serde::Serialize>(store: &Store, place: Place, name: 
     let draft = place.draft(mesh, name, spec).unwrap();
     let (id, at) = request_id(&store.snapshot());
     let (demands, checks, operations) = (vec![], vec![], vec![Operation::Put(draft)]);
+    let terms = Terms::default();
     let writer = place.owner();
-    let put = Transaction { id, at, writer, demands, checks, operations };
+    let put = Transaction { id, at, writer, demands, checks, operations, terms };
     store.write(&put).await.unwrap();
 }
 
@@ -79,6 +80,7 @@ impl Global {
             place: Place::Global,
             authority: Arc::new(BuiltinAuthority),
             progress: Arc::new(endpoint.reports.clone()),
+            quota: higuma_model::DEFAULT_QUOTA_BYTES,
             version: "0.0.0-test",
         });
         let rest = router(api, higuma_serve::axum::Router::new());
@@ -120,10 +122,10 @@ impl Inbox for SiteInbox {
     async fn apply(&self, batch: Batch) -> Result<(), InboxError> {
         let (received, _) = batch.into_received().unwrap();
         let (id, at) = request_id(&self.0.snapshot());
-        let (demands, checks) = (vec![], vec![]);
+        let (demands, checks, terms) = (vec![], vec![], Terms::default());
         let operations = vec![Operation::Receive(received)];
         let writer = Owner::zone("east");
-        let receive = Transaction { id, at, writer, demands, checks, operations };
+        let receive = Transaction { id, at, writer, demands, checks, operations, terms };
         self.0.write(&receive).await.map(drop).map_err(|e| InboxError::Refused(e.to_string()))
     }
 

@@ -22,7 +22,7 @@ use crate::hello::{self, Hello};
 use crate::wire::Direction;
 use crate::{Action, Receiver};
 
-/// How long one node may take to list what it has: one batch of at most 1 MiB.
+/// How long one node may take to list what it has: one batch.
 const LOOK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long an adoption may take: every node tried once, and the zone's own disk.

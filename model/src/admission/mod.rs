@@ -10,17 +10,20 @@ mod place;
 mod put;
 #[cfg(test)]
 mod tests;
+mod together;
 
 use crate::resource::{Owner, Timestamp};
-use crate::transaction::{Check, RequestId, Transaction};
+use crate::transaction::{Check, RequestId, Terms, Transaction};
 use crate::violation::Violation;
 use crate::{Key, Operation, Snapshot};
 
 pub use ca::{Need, ca_certificate_key, ca_private_key_key};
 pub use place::Place;
+pub use together::Together;
 
-/// Bytes of one resource. What remains of a transaction holds a CA's secrets, checks and framing.
-pub const MAX_RESOURCE_BYTES: usize = crate::transaction::MAX_TRANSACTION_BYTES - 64 * 1024;
+/// Bytes of one resource: name, labels and canonical spec. Under what a transaction and a batch
+/// between control planes take, so that what is accepted also travels.
+pub const MAX_RESOURCE_BYTES: usize = 1 << 20;
 
 /// What a decision is made with.
 #[derive(Debug, Clone, Copy)]
@@ -75,6 +78,13 @@ pub enum Rejection {
     Foreign { key: Key, owner: Owner },
 }
 
+fn as_seen(snapshot: &Snapshot, key: &Key) -> Check {
+    match snapshot.get(key) {
+        Some(resource) => Check::Unchanged { key: key.clone(), modified_at: resource.modified_at },
+        None => Check::Absent(key.clone()),
+    }
+}
+
 fn list(violations: &[Violation]) -> String {
     violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
@@ -95,7 +105,16 @@ impl Admission<'_> {
             demands: demands.into_iter().collect(),
             checks: Vec::new(),
             operations: Vec::new(),
+            terms: Terms::default(),
         }
+    }
+
+    /// Says of a resource that it is as it is, and changes nothing: for a request that is to be
+    /// remembered all the same.
+    pub fn note(&self, key: &Key) -> Transaction {
+        let mut transaction = self.transaction(None);
+        transaction.checks.push(as_seen(self.snapshot, key));
+        transaction
     }
 
     /// Fails what can be told to fail already. A version that this Snapshot has not reached yet
@@ -115,12 +134,7 @@ impl Admission<'_> {
 
     /// That a resource is as this Snapshot has it.
     fn as_seen(&self, key: &Key) -> Check {
-        match self.snapshot.get(key) {
-            Some(resource) => {
-                Check::Unchanged { key: key.clone(), modified_at: resource.modified_at }
-            }
-            None => Check::Absent(key.clone()),
-        }
+        as_seen(self.snapshot, key)
     }
 
     fn own(&self, key: &Key) -> Result<(), Rejection> {

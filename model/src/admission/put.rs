@@ -165,7 +165,7 @@ fn is_identical(draft: &Draft, stored: &Resource) -> bool {
         && draft.status == stored.status
 }
 
-fn dedup(checks: &mut Vec<Check>) {
+pub(super) fn dedup(checks: &mut Vec<Check>) {
     let mut seen: Vec<Check> = Vec::with_capacity(checks.len());
     for check in checks.drain(..) {
         if !seen.contains(&check) {

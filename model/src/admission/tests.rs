@@ -382,13 +382,13 @@ fn a_name_leaves_room_for_its_zone() {
 fn a_resource_fits_one_entry() {
     let mut policy = allow_all();
     let long = "v".repeat(60_000);
-    for index in 0..17 {
+    for index in 0..18 {
         policy = policy.source(&[(&index.to_string(), &long)]);
     }
     let snapshot = testing::snapshot([default_mesh()]);
     let found = invalid(put(&snapshot, &Place::Global, policy.document()).unwrap_err());
     assert_eq!(found.len(), 1);
-    assert!(found[0].1.ends_with("at most 983040 are taken"), "{found:?}");
+    assert!(found[0].1.ends_with("at most 1048576 are taken"), "{found:?}");
 }
 
 #[test]

@@ -63,6 +63,7 @@ async fn api(folder: &tempfile::TempDir, place: Place) -> Api {
         place,
         authority: Arc::new(NoKeys),
         progress: Arc::new(Known),
+        quota: higuma_model::DEFAULT_QUOTA_BYTES,
         version: "0.0.0-test",
     }
 }

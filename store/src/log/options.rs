@@ -14,8 +14,8 @@ const SEGMENT_BYTES_MIN: u32 = 1 << 10;
 const LOG_BYTES_MAX: u64 = 1 << 30;
 /// A group is cut into frames of at most this: bounds the room left unused at a segment's end.
 pub(crate) const FRAME_BODY_BYTES_MAX: usize = 4 << 20;
-/// A proposal is at most 1 MiB; the rest is for what surrounds it.
-pub(crate) const ENTRY_BYTES_MAX: usize = (1 << 20) + (64 << 10);
+/// A proposal, and what surrounds it.
+pub(crate) const ENTRY_BYTES_MAX: usize = higuma_model::MAX_ENTRY_BYTES + (64 << 10);
 
 /// Sizes, and when segments are prepared.
 #[derive(Debug, Clone, Copy)]

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use higuma_model::{Audience, Labels, MAX_RESULTS, RequestId, Spec, Timestamp, Upstream};
+use higuma_model::{
+    Audience, Effect, Idempotency, Labels, MAX_RESULTS, RequestId, Spec, Terms, Timestamp, Upstream,
+};
 use proptest::prelude::*;
 
 use super::*;
@@ -22,6 +24,7 @@ fn transaction(random: u64, operations: Vec<Operation>) -> Transaction {
         demands: vec![],
         checks: vec![],
         operations,
+        terms: Terms::default(),
     }
 }
 
@@ -358,7 +361,7 @@ fn a_command_of_another_format_or_with_damage_is_not_applied() {
         damaged[at] ^= 0x10;
         assert!(codec::decode(&damaged.into()).is_err(), "byte {at}");
     }
-    let large = "x".repeat(higuma_model::MAX_TRANSACTION_BYTES);
+    let large = "x".repeat(higuma_model::MAX_ENTRY_BYTES);
     let draft = Draft {
         key: key(1),
         audience: Audience::None,
@@ -367,5 +370,123 @@ fn a_command_of_another_format_or_with_damage_is_not_applied() {
         status: None,
     };
     let error = codec::encode(&transaction(1, vec![Operation::Put(draft)])).unwrap_err();
-    assert!(error.to_string().contains("more than the 1048576"), "{error}");
+    assert!(error.to_string().contains("more than the 2097152"), "{error}");
+}
+
+fn named(key: u128, request: u128, random: u64, operations: Vec<Operation>) -> Transaction {
+    let effects = Arc::from([Effect::Created]);
+    let idempotency = Some(Idempotency { key, request, effects });
+    Transaction { terms: Terms { idempotency, quota: None }, ..transaction(random, operations) }
+}
+
+#[test]
+fn a_named_request_is_applied_once_and_its_name_serves_no_other() {
+    let mut machine = machine();
+    let first = machine.apply(1, &named(7, 1, 1, vec![put(1, 1)]));
+    assert_eq!(first, Outcome::Done { version: 1 });
+    machine.apply(2, &transaction(2, vec![put(1, 2)]));
+    let before = bytes(machine.snapshot());
+
+    let again = named(7, 1, 3, vec![put(1, 1)]);
+    assert_eq!(machine.apply(3, &again), first, "answered as the first");
+    assert_eq!(machine.apply(4, &again), first, "and so is the same attempt");
+    let other = machine.apply(5, &named(7, 2, 5, vec![put(2, 1)]));
+    assert_eq!(other, Outcome::Refused(Refusal::KeyReused));
+    assert_eq!(bytes(machine.snapshot()), before);
+    let keyed = machine.snapshot().keyed(7).unwrap();
+    assert_eq!((keyed.version, keyed.id.random, &*keyed.effects), (1, 1, &[Effect::Created][..]));
+
+    // What was refused changed nothing: its name is free.
+    let mut refused = named(8, 1, 6, vec![put(3, 1)]);
+    refused.demands = vec![Check::Exists(key(3))];
+    assert!(matches!(machine.apply(6, &refused), Outcome::Refused(Refusal::Demand { .. })));
+    assert!(machine.snapshot().keyed(8).is_none());
+    assert_eq!(machine.apply(7, &named(8, 1, 7, vec![put(3, 1)])), Outcome::Done { version: 7 });
+}
+
+#[test]
+fn a_name_is_forgotten_with_the_id_of_what_was_applied_under_it() {
+    let mut machine = machine();
+    let first = named(7, 1, 0, vec![put(1, 1)]);
+    machine.apply(1, &first);
+    for n in 1..MAX_RESULTS as u64 {
+        let mut later = transaction(n, vec![]);
+        later.id.at = Timestamp(2_000);
+        machine.apply(n + 1, &later);
+    }
+    let mut retry = named(7, 1, 1, vec![put(1, 2)]);
+    retry.id.at = Timestamp(2_001);
+    assert!(machine.snapshot().keyed(7).is_some());
+    assert_eq!(machine.apply(99_998, &retry), Outcome::Done { version: 1 }, "the last one kept");
+    assert!(machine.snapshot().keyed(7).is_none(), "that answer pushed the first one out");
+    assert_eq!(machine.apply(99_999, &first), Outcome::Refused(Refusal::Expired));
+}
+
+#[test]
+fn above_the_quota_only_what_shrinks_the_state_is_taken() {
+    let bounded = |random, quota, operations| {
+        let terms = Terms { idempotency: None, quota: Some(quota) };
+        Transaction { terms, ..transaction(random, operations) }
+    };
+    let mut machine = machine();
+    machine.apply(1, &bounded(1, 1_000, vec![put(1, 1), put(2, 1)]));
+    let bytes = machine.snapshot().bytes();
+    let sum: usize = machine.snapshot().iter().map(|resource| resource.size()).sum();
+    assert_eq!(bytes, sum as u64);
+    let one = bytes / 2;
+    let refused = machine.apply(2, &bounded(2, bytes, vec![put(3, 1)]));
+    assert_eq!(refused, Outcome::Refused(Refusal::Full { bytes: bytes + one, quota: bytes }));
+    assert_eq!(machine.snapshot().bytes(), bytes, "nothing was applied");
+    for (index, operations, done) in [
+        (3, vec![put(1, 2)], true),
+        (4, vec![put(1, 200)], false),
+        (5, vec![Operation::Delete(key(2)), put(3, 1)], true),
+        (6, vec![Operation::Delete(key(3))], true),
+    ] {
+        // Far above it, since it was lowered.
+        let outcome = machine.apply(index, &bounded(index, 1, operations));
+        assert_eq!(matches!(outcome, Outcome::Done { .. }), done, "{index}: {outcome:?}");
+    }
+    assert_eq!(machine.snapshot().bytes(), one);
+}
+
+proptest! {
+    #[test]
+    fn the_bytes_of_the_state_are_those_of_its_resources(
+        steps in prop::collection::vec(step(), 0..60),
+    ) {
+        let (machine, _) = run(&log(&steps));
+        let sum: usize = machine.snapshot().iter().map(|resource| resource.size()).sum();
+        prop_assert_eq!(machine.snapshot().bytes(), sum as u64);
+    }
+}
+
+#[test]
+fn terms_are_read_as_they_were_written() {
+    let effects =
+        [Effect::Created, Effect::Updated, Effect::Unchanged { modified_at: 9 }, Effect::Deleted];
+    let idempotency = Idempotency { key: 1 << 120, request: 3, effects: effects.into() };
+    let terms = Terms { idempotency: Some(idempotency), quota: Some(5) };
+    let written = Transaction { terms, ..transaction(1, vec![put(1, 1)]) };
+    assert_eq!(codec::decode(&codec::encode(&written).unwrap()).unwrap(), written);
+    for refusal in [Refusal::KeyReused, Refusal::Full { bytes: 7, quota: 5 }] {
+        let outcome = Outcome::Refused(refusal);
+        assert_eq!(Outcome::try_from(crate::proto::Outcome::from(&outcome)).unwrap(), outcome);
+    }
+}
+
+/// The bytes of a named and bounded transaction as the first version that knew them wrote them.
+#[test]
+fn terms_are_read_as_they_were_first_written() {
+    const GOLDEN: &str = "017f1079660a450a0c08e80711010000000000000010e9071a00522e0a10000000000000\
+         000000000000000000011210000000000000000000000000000000021a0208011a040803\
+         10095805";
+    let effects = Arc::from([Effect::Created, Effect::Unchanged { modified_at: 9 }]);
+    let idempotency = Some(Idempotency { key: 1, request: 2, effects });
+    let written =
+        Transaction { terms: Terms { idempotency, quota: Some(5) }, ..transaction(1, vec![]) };
+    let framed = codec::encode(&written).unwrap();
+    let hex: String = framed.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hex, GOLDEN);
+    assert_eq!(codec::decode(&framed).unwrap(), written);
 }

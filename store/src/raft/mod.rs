@@ -1,5 +1,6 @@
 //! The only place that names openraft: nothing of it leaves this crate.
 
+mod intake;
 pub(crate) mod log_counters;
 mod log_memory;
 pub(crate) mod log_storage;

@@ -27,8 +27,8 @@ use super::types::{NodeId, Peer, Types};
 use crate::proto;
 use crate::proto::raft_client::RaftClient;
 
-/// Bytes of one message between members: 4,096 entries of openraft's batches are cut to
-/// `MAX_PAYLOAD_ENTRIES`, each at most 1 MiB; this leaves room and still bounds memory.
+/// Bytes of one message between members. An append is cut where it is read from the log, at some
+/// 2 MiB or one entry; this leaves ample room and still bounds memory.
 pub(crate) const MAX_MESSAGE_BYTES: usize = 72 << 20;
 
 /// A connection attempt that takes longer than this counts as unreachable: well under the

@@ -8,17 +8,14 @@ use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, Fatal, LinearizableReadError, RaftError};
 use openraft::raft::linearizable_read::LinearizerOption;
 use openraft::{Instant as _, ReadPolicy};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
+use super::intake::Intake;
 use super::state_machine::{Applied, StateMachine};
 use super::types::{Command, NodeId, Types};
 use crate::proto;
 
 pub(crate) type Raft = openraft::Raft<Types, StateMachine>;
-
-/// Proposals that may be under way at a leader. At 1 MiB each they bound its memory to 1 GiB, at
-/// the usual kilobyte to a megabyte; a caller over it is told to come back.
-const MAX_PROPOSALS: usize = 1024;
 
 /// What became of a proposal.
 #[derive(Debug)]
@@ -48,7 +45,7 @@ pub(crate) struct Running {
     pub(crate) applied: watch::Receiver<Applied>,
     /// How long a leader goes without an answer of a majority before it refuses proposals.
     pub(crate) quorum_patience: Duration,
-    proposals: Semaphore,
+    intake: Intake,
 }
 
 impl Running {
@@ -58,7 +55,7 @@ impl Running {
         applied: watch::Receiver<Applied>,
         quorum_patience: Duration,
     ) -> Self {
-        Self { raft, cluster, applied, quorum_patience, proposals: Semaphore::new(MAX_PROPOSALS) }
+        Self { raft, cluster, applied, quorum_patience, intake: Intake::new() }
     }
 
     pub(crate) fn leader(&self) -> Option<NodeId> {
@@ -88,8 +85,9 @@ impl Running {
         if self.has_lost_quorum() {
             return Proposed::Busy("the leader hears from no majority".to_owned());
         }
-        let Ok(_permit) = self.proposals.try_acquire() else {
-            return Proposed::Busy(format!("{MAX_PROPOSALS} writes are under way"));
+        let _admitted = match self.intake.enter(command.len()) {
+            Ok(admitted) => admitted,
+            Err(full) => return Proposed::Busy(full),
         };
         let written = tokio::time::timeout(limit, self.raft.client_write(Command(command))).await;
         match written {

@@ -166,7 +166,7 @@ async fn entries_that_do_not_follow_are_refused() {
         synced.await.expect("told").unwrap_err();
     }
     let large = append_durably(&mut storage, vec![command(1, ENTRY_BYTES_MAX)]).await.unwrap_err();
-    assert!(large.to_string().starts_with("entry 1 of 11"), "{large}");
+    assert!(large.to_string().starts_with("entry 1 of 21"), "{large}");
     append_durably(&mut storage, vec![command(1, 10)]).await.unwrap();
     assert_eq!(entries(&mut storage).await.len(), 2);
     drop(storage);
