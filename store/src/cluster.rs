@@ -34,6 +34,14 @@ pub struct MemberState {
     pub version: u64,
     pub epoch: u64,
     pub resources: u64,
+    /// The last entry in the newest snapshot; 0: there is none.
+    pub snapshot_index: u64,
+    /// The last entry that is no longer in the log; 0: the log is whole.
+    pub purged_index: u64,
+    /// Bytes that it may still write to its disk.
+    pub disk_free: u64,
+    /// Its disk is nearly full.
+    pub disk_low: bool,
 }
 
 impl From<&proto::StatusReply> for MemberState {
@@ -45,6 +53,10 @@ impl From<&proto::StatusReply> for MemberState {
             version: status.version,
             epoch: status.epoch,
             resources: status.resources,
+            snapshot_index: status.snapshot_index,
+            purged_index: status.purged_index,
+            disk_free: status.disk_free,
+            disk_low: status.disk_low,
         }
     }
 }

@@ -2,6 +2,8 @@
 
 mod resource;
 
+pub(crate) use resource::some_position;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use higuma_model::{
     Check, ClusterId, Effect, Idempotency, Key, Kind, MAX_ENTRY_BYTES, Operation, Outcome, Owner,
@@ -70,6 +72,16 @@ pub(crate) fn decode(framed: &Bytes) -> Result<Transaction, Undecodable> {
     }
 }
 
+/// Whether a command only removes resources: taken even where the disk is nearly full.
+pub(crate) fn only_frees(framed: &Bytes) -> bool {
+    let Ok(transaction) = decode(framed) else { return false };
+    transaction.operations.iter().all(|operation| match operation {
+        Operation::Delete(_) | Operation::DeleteMesh(_) => true,
+        Operation::Receive(received) => received.upserts.is_empty(),
+        Operation::Put(_) | Operation::Adopt(_) => false,
+    })
+}
+
 /// A cluster's id as it is kept and sent: 16 bytes, big endian.
 pub(crate) fn cluster_bytes(cluster: ClusterId) -> Bytes {
     Bytes::copy_from_slice(&cluster.0.to_be_bytes())
@@ -83,10 +95,7 @@ pub(crate) fn cluster_id(bytes: &Bytes) -> Result<ClusterId, Undecodable> {
 impl From<&Transaction> for proto::Transaction {
     fn from(transaction: &Transaction) -> Self {
         Self {
-            id: Some(proto::RequestId {
-                at_ms: transaction.id.at.0,
-                random: transaction.id.random,
-            }),
+            id: Some((&transaction.id).into()),
             at_ms: transaction.at.0,
             writer: Some((&transaction.writer).into()),
             demands: transaction.demands.iter().map(Into::into).collect(),
@@ -102,9 +111,8 @@ impl TryFrom<proto::Transaction> for Transaction {
     type Error = Undecodable;
 
     fn try_from(wire: proto::Transaction) -> Result<Self, Undecodable> {
-        let id = wire.id.ok_or(Undecodable::Unknown("request id"))?;
         Ok(Self {
-            id: RequestId { at: Timestamp(id.at_ms), random: id.random },
+            id: request_id(wire.id)?,
             at: Timestamp(wire.at_ms),
             writer: wire.writer.ok_or(Undecodable::Unknown("writer"))?.into(),
             demands: all(wire.demands)?,
@@ -116,6 +124,17 @@ impl TryFrom<proto::Transaction> for Transaction {
             },
         })
     }
+}
+
+impl From<&RequestId> for proto::RequestId {
+    fn from(id: &RequestId) -> Self {
+        Self { at_ms: id.at.0, random: id.random }
+    }
+}
+
+pub(crate) fn request_id(wire: Option<proto::RequestId>) -> Result<RequestId, Undecodable> {
+    let id = wire.ok_or(Undecodable::Unknown("request id"))?;
+    Ok(RequestId { at: Timestamp(id.at_ms), random: id.random })
 }
 
 impl From<&Idempotency> for proto::Idempotency {
@@ -169,16 +188,18 @@ impl TryFrom<proto::Effect> for Effect {
 }
 
 /// A digest as it is kept: 16 bytes, big endian.
-fn digest_bytes(digest: u128) -> Bytes {
+pub(crate) fn digest_bytes(digest: u128) -> Bytes {
     Bytes::copy_from_slice(&digest.to_be_bytes())
 }
 
-fn digest(bytes: &Bytes) -> Result<u128, Undecodable> {
+pub(crate) fn digest(bytes: &Bytes) -> Result<u128, Undecodable> {
     let bytes = bytes.as_ref().try_into().map_err(|_| Undecodable::Unknown("digest"))?;
     Ok(u128::from_be_bytes(bytes))
 }
 
-fn all<W, T: TryFrom<W, Error = Undecodable>>(wire: Vec<W>) -> Result<Vec<T>, Undecodable> {
+pub(crate) fn all<W, T: TryFrom<W, Error = Undecodable>>(
+    wire: Vec<W>,
+) -> Result<Vec<T>, Undecodable> {
     wire.into_iter().map(T::try_from).collect()
 }
 

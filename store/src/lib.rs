@@ -16,6 +16,8 @@ mod metrics;
 mod open;
 mod options;
 mod raft;
+mod room;
+mod snapshot;
 mod store;
 
 pub use cluster::{Cluster, Member, MemberState};
@@ -28,6 +30,8 @@ pub use open::OpenError;
 pub use options::{Incoming, Mutant, NodeId, Options, Timers, Tls};
 pub use raft::log_counters::LogCounts;
 pub use raft::log_storage::OpenLogError;
+pub use raft::retention::Retention;
+pub use snapshot::{Counts as SnapshotCounts, SnapshotError};
 pub use store::{Consistency, ReadError, Stopped, Store, WRITE_LIMIT, WriteError};
 
 #[cfg(feature = "testing")]

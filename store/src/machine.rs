@@ -23,8 +23,21 @@ impl Machine {
         Self { snapshot: Snapshot::new(cluster), base: 0, epoch_term: 0 }
     }
 
+    /// A machine as it was when its state was written down.
+    pub(crate) fn restored(snapshot: Snapshot, base: u64, epoch_term: u64) -> Self {
+        Self { snapshot, base, epoch_term }
+    }
+
     pub(crate) fn snapshot(&self) -> &Snapshot {
         &self.snapshot
+    }
+
+    pub(crate) fn base(&self) -> u64 {
+        self.base
+    }
+
+    pub(crate) fn epoch_term(&self) -> u64 {
+        self.epoch_term
     }
 
     /// A leader's blank entry.

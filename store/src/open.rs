@@ -15,20 +15,29 @@ use tonic::transport::server::TcpIncoming;
 use crate::forming::{self, FormError, Founding};
 use crate::identity::{DataFolder, FolderError, Identity};
 use crate::log;
-use crate::machine::Machine;
+use crate::log::disk::Folder;
 use crate::options::{Mutant, NodeId, Options, Timers, Tls};
 use crate::proto::raft_server::RaftServer;
 use crate::raft::log_storage::{LogStorage, OpenLogError};
+use crate::raft::log_writer::LogWriter;
 use crate::raft::network::{Links, LinksTls, MAX_MESSAGE_BYTES, Network};
+use crate::raft::retention::{Keeper, Retention, Watermarks};
 use crate::raft::running::{Raft, Running};
 use crate::raft::service::Service;
-use crate::raft::state_machine::{Applied, StateMachine};
+use crate::raft::state_machine::{Applied, Files, StateMachine};
 use crate::raft::tls::{Gate, Known};
-use crate::raft::types::Peer;
+use crate::raft::types::{LogId, Peer};
+use crate::raft::warden::{Sight, Warden};
+use crate::room::{Disk, Room, refusal};
+use crate::snapshot::{Found, SnapshotError, State};
 use crate::store::{Inner, Store};
 
 /// Entries of one append; their bytes are bounded where they are read (`Memory::read_some`).
 const MAX_PAYLOAD_ENTRIES: u64 = 64;
+
+/// How long a member may take to check and install a snapshot once it has it, at most; the time of
+/// the transfer comes on top. One of 100,000 resources takes a second on a busy machine.
+const INSTALL_SNAPSHOT_MS: u64 = 30_000;
 
 /// Why a store did not open.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +52,8 @@ pub enum OpenError {
     Form(#[from] FormError),
     #[error(transparent)]
     Log(#[from] OpenLogError),
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
     #[error("Raft did not start: {0}")]
     Raft(String),
 }
@@ -50,7 +61,15 @@ pub enum OpenError {
 impl Store {
     /// Opens the store of one member and returns when it belongs to a formed cluster. While the
     /// cluster forms for the first time that takes until every member is up.
-    pub async fn open(mut options: Options) -> Result<Self, OpenError> {
+    pub async fn open(options: Options) -> Result<Self, OpenError> {
+        Self::open_keeping(options, Retention::default()).await
+    }
+
+    /// As [`open`](Self::open), with other sizes of what is kept.
+    pub(crate) async fn open_keeping(
+        mut options: Options,
+        retention: Retention,
+    ) -> Result<Self, OpenError> {
         let node = options.node;
         if !options.members.contains_key(&node) {
             let named = options.members.keys().copied().collect();
@@ -82,7 +101,7 @@ impl Store {
             None => forming::join(&founding, &links, &stop).await?,
         };
         let (timers, mutant) = (options.timers, options.mutant);
-        let member = Starting { folder, cluster, links, timers, mutant };
+        let member = Starting { folder, cluster, links, timers, mutant, retention };
         member.start(running, stop, tasks).await
     }
 }
@@ -94,6 +113,15 @@ struct Starting {
     links: Links,
     timers: Timers,
     mutant: Option<Mutant>,
+    retention: Retention,
+}
+
+/// What a member finds on its disk.
+struct Durable {
+    log: LogStorage,
+    writer: LogWriter,
+    files: Arc<Files>,
+    state: Option<State>,
 }
 
 impl Starting {
@@ -101,31 +129,48 @@ impl Starting {
         self,
         running: Arc<OnceLock<Running>>,
         stop: CancellationToken,
-        tasks: JoinSet<()>,
+        mut tasks: JoinSet<()>,
     ) -> Result<Store, OpenError> {
         let node = self.links.node;
-        let identity = Identity { cluster: self.cluster, node };
-        let syncs = self.mutant != Some(Mutant::AckBeforeSync);
-        let options = log::Options { syncs, ..log::Options::default() };
-        let (log, writer) = LogStorage::open(&self.folder, identity, options)?;
+        let (disk, room) = self.room();
+        let Durable { log, writer, files, state } = self.durable().await?;
         let (failure, counters) = (log.failure(), log.counters());
-        let machine = Machine::new(self.cluster);
         let empty = Arc::new(Snapshot::new(self.cluster));
         let (applied_out, applied) = watch::channel(Applied { index: 0, snapshot: empty.clone() });
         let (snapshots_out, snapshots) = watch::channel(empty);
-        let raft = Raft::new(
-            node,
-            Arc::new(config(&self.timers)?),
-            Network { links: self.links.clone(), cluster: self.cluster },
-            log,
-            StateMachine::new(machine, applied_out, snapshots_out),
-        )
-        .await
-        .map_err(|error| OpenError::Raft(error.to_string()))?;
-        let patience = self.timers.election_max * 2;
-        let member = Running::new(raft, self.cluster, applied, patience);
-        self.begin(&member, &stop).await?;
+        let outputs = (applied_out, snapshots_out);
+        let machine = StateMachine::new((self.cluster, state), outputs, files.clone(), log.raise())
+            .map_err(|error| OpenError::Raft(error.to_string()))?;
+        let newest = files.newest().map_or(0, |kept| kept.place.last.index);
+        let payload = log.payload_up_to(newest);
+        let config = Arc::new(config(&self.timers)?);
+        let network = Network { links: self.links.clone(), cluster: self.cluster };
+        let raft = Raft::new(node, config, network, log, machine);
+        let raft = raft.await.map_err(|error| OpenError::Raft(error.to_string()))?;
+        let keeper = Keeper {
+            raft: raft.clone(),
+            files: files.clone(),
+            counters: counters.clone(),
+            retention: self.retention,
+            watermarks: Watermarks::default(),
+            payload,
+        };
+        tasks.spawn(keeper.run(stop.clone()));
         let clients = clients(&self.links, self.cluster)?;
+        let (sight, seen) = watch::channel(room);
+        let warden = Warden {
+            node,
+            raft: raft.clone(),
+            files: files.clone(),
+            disk,
+            clients: clients.clone(),
+            least: self.retention.room,
+            sight,
+        };
+        tasks.spawn(warden.run(stop.clone()));
+        let patience = self.timers.election_max * 2;
+        let member = Running::new(raft, self.cluster, applied, patience, (files, seen));
+        self.begin(&member, &stop).await?;
         // Set once: `open` made this cell.
         let _ = running.set(member);
         let tasks = Mutex::new(tasks);
@@ -144,6 +189,37 @@ impl Starting {
             writer: Mutex::new(Some(writer)),
         };
         Ok(Store { inner: Arc::new(inner) })
+    }
+
+    /// Looks at the disk before anything is written: a full one gives its reserve free, so that a
+    /// start has room.
+    fn room(&self) -> (Disk, Sight) {
+        let mut disk = Disk::new(self.folder.path());
+        let own = disk.look(self.retention.room).unwrap_or_else(|error| {
+            tracing::warn!(%error, "can't tell how much room is on the disk");
+            Room::default()
+        });
+        // Of a single member nobody else need be asked.
+        let alone = self.links.members.len() == 1;
+        let refusal = refusal(&[(self.links.node, Some(own))]).filter(|_| alone);
+        (disk, Sight { own, refusal: refusal.map(Into::into) })
+    }
+
+    /// Opens what is on the disk: the newest snapshot that serves, and the log after it.
+    async fn durable(&self) -> Result<Durable, OpenError> {
+        let identity = Identity { cluster: self.cluster, node: self.links.node };
+        let syncs = self.mutant != Some(Mutant::AckBeforeSync);
+        let options = log::Options { syncs, ..log::Options::default() };
+        // Before the log, which makes itself ready to be written: what another version left is not
+        // touched.
+        let found = Found::read(Folder::new(self.folder.snapshots_path()?, syncs), self.cluster)?;
+        let (mut log, writer) = LogStorage::open(&self.folder, identity, options)?;
+        let (files, state) = found.serve(log.purged().map(|id| id.index))?;
+        if let Some(state) = &state {
+            let followed = log.follow_snapshot(LogId::from(state.place.last)).await;
+            followed.map_err(|error| OpenError::Raft(error.to_string()))?;
+        }
+        Ok(Durable { log, writer, files: Arc::new(files), state })
     }
 
     /// The founder begins the log, once every member has the cluster's id on its disk.
@@ -191,7 +267,10 @@ fn config(timers: &Timers) -> Result<openraft::Config, OpenError> {
         election_timeout_min: millis(timers.election_min),
         election_timeout_max: millis(timers.election_max),
         max_payload_entries: MAX_PAYLOAD_ENTRIES,
+        // Both are the keeper's, which knows of more than openraft does.
         snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: u64::MAX,
+        install_snapshot_timeout: INSTALL_SNAPSHOT_MS,
         enable_pre_vote: Some(true),
         // A restored leader would confirm reads with the committed index that its disk has, which
         // lags behind what it acknowledged. An election appends an entry that reads wait for.

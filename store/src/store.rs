@@ -22,6 +22,7 @@ use crate::raft::log_counters::{LogCounters, LogCounts};
 use crate::raft::log_writer::LogWriter;
 use crate::raft::network::{Client, Links};
 use crate::raft::running::{Proposed, Running};
+use crate::snapshot::Counts as SnapshotCounts;
 
 pub use error::{ReadError, Stopped, WriteError};
 
@@ -124,6 +125,11 @@ impl Store {
         self.inner.counters.counts()
     }
 
+    /// What became of this node's snapshots.
+    pub fn snapshot_counts(&self) -> SnapshotCounts {
+        self.running().files.counts()
+    }
+
     /// Resolves when the store can't go on, with the reason: the process must end.
     pub async fn failed(&self) -> Arc<str> {
         let mut failure = self.inner.failure.clone();
@@ -215,6 +221,10 @@ impl Store {
         if tokio::time::timeout(ENDPOINT_LIMIT, ended).await.is_err() {
             tracing::warn!("a member keeps its connection open; cutting it");
             tasks.shutdown().await;
+        }
+        let files = self.running().files.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || files.close()).await {
+            tracing::error!(%error, "the snapshots did not end cleanly");
         }
         let writer = owned(&self.inner.writer).take();
         if let Some(writer) = writer {

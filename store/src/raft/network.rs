@@ -21,7 +21,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Request, Status};
 
-use super::state_machine::no_snapshots;
+use super::state_machine::SnapshotData;
 use super::tls::Dial;
 use super::types::{NodeId, Peer, Types};
 use crate::proto;
@@ -143,16 +143,17 @@ impl RaftNetworkFactory<Types> for Network {
     }
 }
 
-/// A connection to one member.
+/// A connection to one member. openraft asks for another one to send snapshots, so that heartbeats
+/// never wait behind a file.
 pub(crate) struct Link {
-    from: NodeId,
-    to: NodeId,
-    client: Result<Client, String>,
+    pub(super) from: NodeId,
+    pub(super) to: NodeId,
+    pub(super) client: Result<Client, String>,
 }
 
 impl Link {
     /// One call, bounded by the time that openraft gives it.
-    async fn call<T, F>(
+    pub(super) async fn call<T, F>(
         &self,
         action: RPCTypes,
         option: &RPCOption,
@@ -165,10 +166,7 @@ impl Link {
         let limit = option.soft_ttl();
         match tokio::time::timeout(limit, call(client)).await {
             Ok(Ok(reply)) => Ok(reply.into_inner()),
-            Ok(Err(status)) if status.code() == tonic::Code::Unavailable => {
-                Err(Unreachable::from_string(status.message()).into())
-            }
-            Ok(Err(status)) => Err(NetworkError::from_string(status.message()).into()),
+            Ok(Err(status)) => Err(failed(&status)),
             Err(_) => {
                 Err(Timeout { action, id: self.from, target: self.to, timeout: limit }.into())
             }
@@ -199,12 +197,19 @@ impl Link {
     }
 }
 
-fn malformed(what: &str) -> RPCError<Types> {
+pub(super) fn failed(status: &Status) -> RPCError<Types> {
+    match status.code() {
+        tonic::Code::Unavailable => Unreachable::from_string(status.message()).into(),
+        _ => NetworkError::from_string(status.message()).into(),
+    }
+}
+
+pub(super) fn malformed(what: &str) -> RPCError<Types> {
     NetworkError::from_string(format!("malformed {what}")).into()
 }
 
 impl RaftNetworkV2<Types> for Link {
-    type SnapshotData = ();
+    type SnapshotData = SnapshotData;
 
     async fn append_entries(
         &mut self,
@@ -251,12 +256,15 @@ impl RaftNetworkV2<Types> for Link {
 
     async fn full_snapshot(
         &mut self,
-        _vote: VoteOf<Types>,
-        _snapshot: SnapshotOf<Types, ()>,
-        _cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
-        _option: RPCOption,
+        vote: VoteOf<Types>,
+        snapshot: SnapshotOf<Types, SnapshotData>,
+        cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
+        option: RPCOption,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
-        Err(StreamingError::Network(NetworkError::new(&no_snapshots())))
+        tokio::select! {
+            closed = cancel => Err(StreamingError::Closed(closed)),
+            sent = self.send_snapshot(vote, snapshot.snapshot, &option) => Ok(sent?),
+        }
     }
 
     async fn transfer_leader(
