@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use higuma_model::Kind;
 
 use crate::output::Format;
-use crate::{demo_app, kind_argument, lab};
+use crate::{demo_app, generate, kind_argument, lab};
 pub(crate) use past::{DiffArgs, HistoryArgs, Reason, RollbackArgs, WatchArgs};
 pub(crate) use zone::{AdoptArgs, ZoneCommand};
 
@@ -80,6 +80,8 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: IngressCommand,
     },
+    /// Make files for a system: certificates
+    Generate(generate::GenerateArgs),
     /// A whole system on this machine, to try things with
     Lab(lab::LabArgs),
     /// Write a script that completes commands in a shell
@@ -360,7 +362,10 @@ mod tests {
         let command = Arguments::command();
         command.clone().debug_assert();
         for verb in command.get_subcommands() {
-            let group = matches!(verb.get_name(), "global" | "remote" | "dp" | "ingress" | "zone");
+            let group = matches!(
+                verb.get_name(),
+                "global" | "remote" | "dp" | "ingress" | "zone" | "generate"
+            );
             let examples = verb.get_after_help().is_some_and(|t| t.to_string().contains("Example"));
             assert!(group || examples, "`higuma {} --help` has no examples", verb.get_name());
         }

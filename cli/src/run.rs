@@ -2,7 +2,7 @@
 
 use crate::args::{Command, DpCommand, GlobalCommand, IngressCommand, RemoteCommand, ZoneCommand};
 use crate::failure::Failure;
-use crate::{demo_app, lab, verbs};
+use crate::{demo_app, generate, lab, verbs};
 
 pub(crate) async fn run(command: Command) -> Result<(), Failure> {
     match command {
@@ -18,6 +18,7 @@ pub(crate) async fn run(command: Command) -> Result<(), Failure> {
         Command::Completion(args) => verbs::completion(&args),
         Command::Version(args) => verbs::version(&args).await,
         Command::Config(args) => verbs::config(&args),
+        Command::Generate(args) => generate::generate(&args),
         Command::Lab(args) => lab::lab(&args).await,
         Command::Global { command: GlobalCommand::Run(args) } => {
             Ok(higuma_global::run(*args).await?)

@@ -8,6 +8,7 @@
 //! ```
 
 mod admission;
+mod cluster_name;
 mod delta;
 mod document;
 mod key;
@@ -29,6 +30,7 @@ pub use admission::{
     Admission, Admitted, MAX_RESOURCE_BYTES, Need, Place, Precondition, Rejection, Together,
     ca_certificate_key, ca_private_key_key,
 };
+pub use cluster_name::{BadClusterName, ClusterName};
 pub use delta::Delta;
 pub use document::{
     DEFAULT_MESH, Document, Expected, parse_rfc3339, render, render_secret, rfc3339,

@@ -29,7 +29,7 @@ pub use identity::FolderError;
 pub use machine::preview;
 pub use metrics::StoreCollector;
 pub use open::OpenError;
-pub use options::{Mutant, NodeId, Options, Timers, Tls};
+pub use options::{Incoming, Mutant, NodeId, Options, Timers, Tls};
 pub use raft::log_counters::LogCounts;
 pub use raft::log_storage::OpenLogError;
 pub use raft::retention::Retention;

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock};
 
+use futures::TryStreamExt as _;
 use higuma_model::{ClusterId, Snapshot};
 use openraft::SnapshotPolicy;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::server::TcpIncoming;
 
 use crate::forming::{self, FormError, Founding};
 use crate::history::{Compactor, History, HistoryWriter};
@@ -20,11 +22,12 @@ use crate::proto::raft_server::RaftServer;
 use crate::raft::history_source::HistorySource;
 use crate::raft::log_storage::{LogStorage, OpenLogError};
 use crate::raft::log_writer::LogWriter;
-use crate::raft::network::{Links, MAX_MESSAGE_BYTES, Network};
+use crate::raft::network::{Links, LinksTls, MAX_MESSAGE_BYTES, Network};
 use crate::raft::retention::{Keeper, Retention, Watermarks};
 use crate::raft::running::{Raft, Running};
 use crate::raft::service::Service;
 use crate::raft::state_machine::{Applied, Files, StateMachine};
+use crate::raft::tls::{Gate, Known};
 use crate::raft::types::{LogId, Peer};
 use crate::raft::warden::{Sight, Warden};
 use crate::room::{Disk, Room, refusal};
@@ -53,8 +56,6 @@ pub enum OpenError {
     Log(#[from] OpenLogError),
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
-    #[error("the TLS of the Raft endpoint can't be used: {0}")]
-    Tls(tonic::transport::Error),
     #[error("cannot start the history's thread: {0}")]
     History(std::io::Error),
     #[error("Raft did not start: {0}")]
@@ -83,7 +84,10 @@ impl Store {
         let links = Links {
             node,
             members: options.members.clone(),
-            tls: options.tls.as_ref().map(|tls| tls.client.clone()),
+            tls: options.tls.as_ref().map(|tls| LinksTls {
+                config: tls.client.clone(),
+                cluster_name: tls.cluster_name.clone(),
+            }),
         };
         let founding = Arc::new(Founding::new(folder.clone(), node, known));
         let running = Arc::new(OnceLock::new());
@@ -91,7 +95,7 @@ impl Store {
         let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
         match options.listener.take() {
             Some(listener) => {
-                serve(&mut tasks, listener, options.tls.take(), service, stop.clone())?;
+                serve(&mut tasks, listener, options.tls.take(), service, stop.clone());
             }
             None if options.members.len() == 1 => {}
             None => return Err(OpenError::NoListener),
@@ -306,21 +310,28 @@ fn serve(
     tls: Option<Tls>,
     service: Service,
     stop: CancellationToken,
-) -> Result<(), OpenError> {
-    let mut server = tonic::transport::Server::builder().tcp_nodelay(true);
-    if let Some(tls) = tls {
-        server = server.tls_config(tls.server).map_err(OpenError::Tls)?;
-    }
+) {
+    let cluster_name = tls.as_ref().and_then(|tls| tls.cluster_name.clone());
+    let gate = Gate { node: service.node, cluster_name };
     let service = RaftServer::new(service)
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
-    let router = server.add_service(service);
+    let router =
+        tonic::transport::Server::builder().add_service(InterceptedService::new(service, gate));
     tasks.spawn(async move {
-        let incoming = TcpListenerStream::new(listener);
-        let served = router.serve_with_incoming_shutdown(incoming, stop.cancelled()).await;
+        let stopped = stop.cancelled();
+        let served = match tls {
+            None => {
+                let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+                router.serve_with_incoming_shutdown(incoming, stopped).await
+            }
+            Some(tls) => {
+                let incoming = (tls.accept)(listener).map_ok(Known::from);
+                router.serve_with_incoming_shutdown(incoming, stopped).await
+            }
+        };
         if let Err(error) = served {
             tracing::error!(%error, "the Raft endpoint ended");
         }
     });
-    Ok(())
 }

@@ -13,6 +13,7 @@ pub(crate) mod running;
 mod sending;
 pub(crate) mod service;
 pub(crate) mod state_machine;
+pub(crate) mod tls;
 pub(crate) mod types;
 pub(crate) mod warden;
 pub(crate) mod wire;
