@@ -43,6 +43,7 @@ fn put(random: u64, name: &str) -> Transaction {
         writer: Owner::Global,
         demands: vec![],
         checks: vec![],
+        terms: higuma_model::Terms::default(),
         operations: vec![Operation::Put(Draft {
             key: Key::mesh_resource(name),
             audience: Audience::AllZones,

@@ -57,7 +57,8 @@ pub(crate) enum Command {
 /// A transaction and where it came from.
 pub(crate) fn encode_from(transaction: &Transaction, origin: &Origin) -> Result<Bytes, TooLarge> {
     let kind = proto::command::Kind::Transaction(transaction.into());
-    framed(&proto::Command { kind: Some(kind), origin: Some(origin.into()) })
+    let known = (*origin != Origin::default()).then(|| origin.into());
+    framed(&proto::Command { kind: Some(kind), origin: known })
 }
 
 pub(crate) fn encode_compact(version: u64) -> Result<Bytes, TooLarge> {

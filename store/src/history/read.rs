@@ -1,6 +1,7 @@
 //! What is asked of the history.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -109,10 +110,12 @@ impl History {
         size: usize,
     ) -> Result<Page, HistoryError> {
         filter.check()?;
-        let before = before.unwrap_or(u64::MAX);
-        let read = move |shelf: &Shelf| page(shelf, &filter, before, size);
+        let compacted = self.compacted();
+        // What is given up may be on disk until it is swept.
+        let range = compacted..before.unwrap_or(u64::MAX);
+        let read = move |shelf: &Shelf| page(shelf, &filter, range, size);
         let (changes, before) = self.read(read).await?;
-        Ok(Page { changes, before, compacted: self.compacted() })
+        Ok(Page { changes, before, compacted })
     }
 
     /// A resource as it was at a version, if it was there.
@@ -240,12 +243,14 @@ impl State {
     }
 }
 
+/// The newest changes after the begin of `range` and before its end, and where the next page goes on.
 fn page(
     shelf: &Shelf,
     filter: &Filter,
-    before: u64,
+    range: Range<u64>,
     size: usize,
 ) -> Result<(Vec<Change>, Option<u64>), ShelfError> {
+    let before = range.end;
     let summaries: Box<dyn Iterator<Item = Result<Summary, ShelfError>>> = match filter.one() {
         Some(key) => Box::new(shelf.versions_of(&key, before).filter_map(|version| {
             // What the state at the compacted version keeps has a value and no change.
@@ -257,6 +262,9 @@ fn page(
     for (scanned, summary) in summaries.enumerate() {
         let summary = summary?;
         let version = summary.version;
+        if version <= range.start {
+            break;
+        }
         let change = shelf.change(summary, |key| filter.matches(key))?;
         if !change.edits.is_empty() {
             bytes += change.size();
