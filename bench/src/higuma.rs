@@ -22,7 +22,7 @@ use crate::client::{self, CHANNELS, Client};
 use crate::cluster::{Cluster, NODES, until};
 use crate::load::Asks;
 
-#[expect(unreachable_pub, unused_qualifications, reason = "generated")]
+#[expect(unreachable_pub, unused_qualifications, clippy::large_enum_variant, reason = "generated")]
 mod proto {
     tonic::include_proto!("higuma.store.v1");
 }

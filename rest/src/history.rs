@@ -228,7 +228,7 @@ impl Asked {
     }
 
     /// The version that a watch begins after.
-    pub(crate) fn from_version(&self) -> Result<Option<u64>, ApiError> {
+    pub(crate) fn begins_after(&self) -> Result<Option<u64>, ApiError> {
         match self.from {
             None => Ok(None),
             Some(Moment::Version(version)) => Ok(Some(version)),

@@ -74,7 +74,7 @@ fn open(api: &Api, request: &Request) -> Result<Open, ApiError> {
     };
     let from = match last {
         Some(last) => last,
-        None => asked.from_version()?.unwrap_or_else(|| api.store.snapshot().version()),
+        None => asked.begins_after()?.unwrap_or_else(|| api.store.snapshot().version()),
     };
     let permit = WATCHES.try_acquire().map_err(|_| {
         let detail = format!("{MAX_WATCHES} watches are open at this node; use another one");

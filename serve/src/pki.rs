@@ -151,7 +151,6 @@ impl Described {
 
 /// Writes a certificate, readable by everyone. An existing file is replaced at once: nobody reads
 /// half of it.
-
 ///
 /// # Errors
 /// The file cannot be written.

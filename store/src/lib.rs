@@ -39,7 +39,13 @@ pub use store::{Consistency, ReadError, Stopped, Store, WRITE_LIMIT, WriteError}
 #[cfg(feature = "testing")]
 pub mod testing;
 
-#[expect(unreachable_pub, unused_qualifications, clippy::too_many_lines, reason = "generated")]
+#[expect(
+    unreachable_pub,
+    unused_qualifications,
+    clippy::too_many_lines,
+    clippy::large_enum_variant,
+    reason = "generated"
+)]
 mod proto {
     tonic::include_proto!("higuma.store.v1");
 }

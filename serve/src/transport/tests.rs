@@ -193,6 +193,12 @@ async fn a_session_is_never_resumed() {
     }
 }
 
+fn scraped(registry: &Registry) -> String {
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, registry).expect("encode");
+    text
+}
+
 #[test]
 fn files_that_cannot_be_used_are_left_aside_until_they_can() {
     let (ca, other) = (Authority::generate("ca", DAY), Authority::generate("other", DAY));
@@ -211,11 +217,7 @@ fn files_that_cannot_be_used_are_left_aside_until_they_can() {
     let mut watcher = Watcher::new(transport.current.clone());
     let mut registry = Registry::default();
     registry.register_collector(transport.collector());
-    let metrics = || {
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &registry).expect("encode");
-        text
-    };
+    let metrics = || scraped(&registry);
     assert!(metrics().contains("higuma_tls_files_refused 0"), "{}", metrics());
 
     let expectations: [(&str, &dyn Fn(), &str); 6] = [

@@ -394,6 +394,8 @@ fn files(path: &Path) -> Vec<PathBuf> {
     files
 }
 
+type Damage = Box<dyn Fn(&Path)>;
+
 #[tokio::test]
 async fn a_history_that_is_lost_or_damaged_is_refilled_from_the_log() {
     let flip = |path: &Path, at: usize| {
@@ -404,7 +406,7 @@ async fn a_history_that_is_lost_or_damaged_is_refilled_from_the_log() {
         }
         fs::write(path, bytes).unwrap();
     };
-    let damages: Vec<Box<dyn Fn(&Path)>> = vec![
+    let damages: Vec<Damage> = vec![
         Box::new(|path| fs::remove_dir_all(path).unwrap()),
         Box::new(|path| {
             for file in files(path) {
