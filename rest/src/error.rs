@@ -6,7 +6,7 @@ use higuma_store::{HistoryError, ReadError, WriteError};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
-use crate::answer;
+use crate::answer::{self, VERSION_HEADER};
 
 /// When a caller may try again, in seconds: an election takes about one.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
@@ -20,6 +20,8 @@ pub struct ApiError {
     violations: Vec<Violation>,
     /// The version from which on the history is kept.
     compacted: Option<u64>,
+    /// The version of what was read; none: the error is not about a state.
+    version: Option<u64>,
 }
 
 /// What was being done, as Kuma titles its errors.
@@ -55,7 +57,14 @@ impl ApiError {
             detail: detail.into(),
             violations: Vec::new(),
             compacted: None,
+            version: None,
         }
+    }
+
+    /// Says of which version it is true: the state may have moved on when it is answered.
+    pub(crate) fn at(mut self, version: u64) -> Self {
+        self.version = Some(version);
+        self
     }
 
     /// A request that can't be read.
@@ -222,6 +231,9 @@ impl IntoResponse for ApiError {
         let mut response = answer::json(self.status, &body);
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
+        if let Some(version) = self.version {
+            response.headers_mut().insert(VERSION_HEADER, HeaderValue::from(version));
         }
         response
     }

@@ -25,8 +25,10 @@ pub(crate) async fn one(api: &Api, key: &Key, uri: &Uri) -> Result<Answer, ApiEr
 }
 
 pub(crate) fn found<'a>(snapshot: &'a Snapshot, key: &Key) -> Result<&'a Arc<Resource>, ApiError> {
-    let missing =
-        || ApiError::new(StatusCode::NOT_FOUND, "Could not retrieve a resource", "Not found");
+    let missing = || {
+        ApiError::new(StatusCode::NOT_FOUND, "Could not retrieve a resource", "Not found")
+            .at(snapshot.version())
+    };
     snapshot.get(key).ok_or_else(missing)
 }
 
@@ -44,7 +46,8 @@ pub(crate) async fn list(
         && snapshot.get(&Key::mesh_resource(mesh)).is_none()
     {
         let detail = format!("mesh {mesh:?} is not found");
-        return Err(ApiError::new(StatusCode::NOT_FOUND, "Failed to retrieve Mesh", detail));
+        let missing = ApiError::new(StatusCode::NOT_FOUND, "Failed to retrieve Mesh", detail);
+        return Err(missing.at(snapshot.version()));
     }
     let matching: Vec<&Arc<Resource>> = snapshot
         .of_kind(kind)
@@ -89,4 +92,23 @@ fn next_page(request: &Parts, query: &Query, offset: usize) -> String {
         }
     }
     url
+}
+#[cfg(test)]
+mod tests {
+    use axum::response::IntoResponse as _;
+    use higuma_model::Owner;
+    use higuma_model::testing::{snapshot, zone};
+
+    use super::*;
+    use crate::answer::VERSION_HEADER;
+
+    /// The state may have the resource by the time at which the answer is stamped.
+    #[test]
+    fn what_is_not_there_is_told_with_the_version_that_was_read() {
+        let read = snapshot([zone("east").resource(Owner::Global, 14)]);
+        assert_eq!(read.version(), 14);
+        let missing = found(&read, &Key::new(Kind::Zone, "", "west")).unwrap_err();
+        let response = missing.into_response();
+        assert_eq!(response.headers()[VERSION_HEADER], "14");
+    }
 }
