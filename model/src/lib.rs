@@ -8,6 +8,7 @@
 //! ```
 
 mod admission;
+mod content;
 mod delta;
 mod document;
 mod key;

@@ -18,7 +18,7 @@ mod options;
 mod raft;
 mod store;
 
-pub use cluster::{Cluster, Member, MemberState};
+pub use cluster::{Cluster, Divergence, Member, MemberState};
 pub use codec::TooLarge;
 pub use forming::FormError;
 pub use identity::FolderError;

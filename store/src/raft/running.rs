@@ -136,6 +136,7 @@ impl Running {
             version: snapshot.version(),
             epoch: snapshot.epochs().next_back().map_or(0, |epoch| epoch.nonce),
             resources: snapshot.len() as u64,
+            content: Bytes::copy_from_slice(&snapshot.content().to_be_bytes()),
         }
     }
 }
