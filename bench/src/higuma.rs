@@ -22,7 +22,7 @@ use crate::client::{self, CHANNELS, Client};
 use crate::cluster::{Cluster, NODES, until};
 use crate::load::Asks;
 
-#[expect(unreachable_pub, unused_qualifications, reason = "generated")]
+#[expect(unreachable_pub, unused_qualifications, clippy::large_enum_variant, reason = "generated")]
 mod proto {
     tonic::include_proto!("higuma.store.v1");
 }
@@ -203,7 +203,7 @@ fn command(key: u32, unique: u64) -> anyhow::Result<Bytes> {
         ..Default::default()
     };
     let kind = Some(proto::command::Kind::Transaction(transaction));
-    let body = proto::Command { kind }.encode_to_vec();
+    let body = proto::Command { kind, origin: None }.encode_to_vec();
     let mut framed = BytesMut::with_capacity(5 + body.len());
     framed.put_u8(1);
     framed.put_u32_le(crc32fast::hash(&body));

@@ -1,5 +1,8 @@
 //! The command line.
 
+mod past;
+mod zone;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,7 +10,9 @@ use clap::{Args, Parser, Subcommand};
 use higuma_model::Kind;
 
 use crate::output::Format;
-use crate::{demo_app, kind_argument, lab};
+use crate::{demo_app, generate, kind_argument, lab};
+pub(crate) use past::{DiffArgs, HistoryArgs, Reason, RollbackArgs, WatchArgs};
+pub(crate) use zone::{AdoptArgs, ZoneCommand};
 
 /// Higuma: a service mesh control plane for many zones that needs no database.
 #[derive(Debug, Parser)]
@@ -36,6 +41,14 @@ pub(crate) enum Command {
     Get(GetArgs),
     /// Delete a resource
     Delete(DeleteArgs),
+    /// Show who changed what, when and why
+    History(HistoryArgs),
+    /// Show what differs between two versions
+    Diff(DiffArgs),
+    /// Write again what was there at a version
+    Rollback(RollbackArgs),
+    /// Show changes as they happen
+    Watch(WatchArgs),
     /// Show how the system is doing
     Inspect(InspectArgs),
     /// What the operator of a zone decides
@@ -67,48 +80,14 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: IngressCommand,
     },
+    /// Make files for a system: certificates
+    Generate(generate::GenerateArgs),
     /// A whole system on this machine, to try things with
     Lab(lab::LabArgs),
     /// Write a script that completes commands in a shell
     Completion(CompletionArgs),
     /// A small HTTP service that calls others, for the lab
     DemoApp(demo_app::DemoAppArgs),
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum ZoneCommand {
-    /// Let a zone follow the global that it refuses
-    Adopt(AdoptArgs),
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  higuma zone adopt east --server 127.0.0.1:5681
-  higuma zone adopt east --server 127.0.0.1:5681 --dry-run -o json
-  higuma zone adopt east --server 127.0.0.1:5681 --yes      in scripts
-
-A zone fences, and keeps what it has, when its global is of another cluster, was rolled back, has \
-another history, or would remove most of what the zone has. This asks the zone's control plane to \
-compare itself with that global, prints what would change, and then lets the zone follow it from \
-exactly what was printed; a global that is another one by then is refused. What other zones own is \
-kept until they say otherwise themselves: adopt in each of them.
-
-It is the zone that decides, so --server is its own REST, which listens on loopback in this \
-version: run this on the zone's host.")]
-pub(crate) struct AdoptArgs {
-    /// The zone's name
-    pub(crate) name: String,
-    /// Adopt without asking
-    #[arg(short, long, conflicts_with = "dry_run")]
-    pub(crate) yes: bool,
-    /// Only print what would change
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-    #[arg(short, long, value_enum, default_value_t = Format::Table)]
-    pub(crate) output: Format,
-    #[command(flatten)]
-    pub(crate) connection: Connection,
 }
 
 #[derive(Debug, Subcommand)]
@@ -196,6 +175,8 @@ pub(crate) struct ApplyArgs {
     #[arg(long)]
     pub(crate) lenient: bool,
     #[command(flatten)]
+    pub(crate) why: Reason,
+    #[command(flatten)]
     pub(crate) connection: Connection,
 }
 
@@ -205,7 +186,9 @@ Examples:
   higuma get meshes
   higuma get traffic-permission allow-all -m default -o yaml
   higuma get TrafficRoute --all-meshes -o json
-  higuma get meshes --stale        what one node has, even without a leader")]
+  higuma get meshes --stale        what one node has, even without a leader
+  higuma get mesh default --at 120 -o yaml
+  higuma get mesh default --at 2026-01-31T14:00:00Z")]
 pub(crate) struct GetArgs {
     /// A type: meshes, mesh, Mesh, traffic-permissions …
     #[arg(value_name = "TYPE", value_parser = kind_argument::parse)]
@@ -218,6 +201,9 @@ pub(crate) struct GetArgs {
     /// Take what the first server has; it may be old, and needs no leader
     #[arg(long)]
     pub(crate) stale: bool,
+    /// As it was at a version or at a time; of the types whose history is kept
+    #[arg(long, value_name = "VERSION|TIME", requires = "name", conflicts_with = "stale")]
+    pub(crate) at: Option<String>,
     #[command(flatten)]
     pub(crate) connection: Connection,
 }
@@ -236,7 +222,7 @@ pub(crate) struct MeshScope {
 #[command(after_help = "\
 Examples:
   higuma delete traffic-permission allow-all -m default
-  higuma delete mesh default")]
+  higuma delete mesh default --reason 'moved to another cluster'")]
 pub(crate) struct DeleteArgs {
     /// A type: meshes, mesh, Mesh, traffic-permissions …
     #[arg(value_name = "TYPE", value_parser = kind_argument::parse)]
@@ -245,6 +231,8 @@ pub(crate) struct DeleteArgs {
     /// The mesh, for types that are in one [default: the context's, or default]
     #[arg(short, long)]
     pub(crate) mesh: Option<String>,
+    #[command(flatten)]
+    pub(crate) why: Reason,
     #[command(flatten)]
     pub(crate) connection: Connection,
 }
@@ -374,7 +362,10 @@ mod tests {
         let command = Arguments::command();
         command.clone().debug_assert();
         for verb in command.get_subcommands() {
-            let group = matches!(verb.get_name(), "global" | "remote" | "dp" | "ingress" | "zone");
+            let group = matches!(
+                verb.get_name(),
+                "global" | "remote" | "dp" | "ingress" | "zone" | "generate"
+            );
             let examples = verb.get_after_help().is_some_and(|t| t.to_string().contains("Example"));
             assert!(group || examples, "`higuma {} --help` has no examples", verb.get_name());
         }

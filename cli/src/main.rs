@@ -4,10 +4,12 @@
 //! what it says. The processes themselves are in their own crates.
 
 mod args;
+mod certificates;
 mod client;
 mod config_file;
 mod demo_app;
 mod failure;
+mod generate;
 mod kind_argument;
 mod lab;
 mod manifest;

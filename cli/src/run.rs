@@ -2,18 +2,23 @@
 
 use crate::args::{Command, DpCommand, GlobalCommand, IngressCommand, RemoteCommand, ZoneCommand};
 use crate::failure::Failure;
-use crate::{demo_app, lab, verbs};
+use crate::{demo_app, generate, lab, verbs};
 
 pub(crate) async fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Apply(args) => verbs::apply(&args).await,
         Command::Get(args) => verbs::get(&args).await,
         Command::Delete(args) => verbs::delete(&args).await,
+        Command::History(args) => verbs::history(&args).await,
+        Command::Diff(args) => verbs::diff(&args).await,
+        Command::Rollback(args) => verbs::rollback(&args).await,
+        Command::Watch(args) => verbs::watch(&args).await,
         Command::Inspect(args) => verbs::inspect(&args).await,
         Command::Zone { command: ZoneCommand::Adopt(args) } => verbs::adopt(&args).await,
         Command::Completion(args) => verbs::completion(&args),
         Command::Version(args) => verbs::version(&args).await,
         Command::Config(args) => verbs::config(&args),
+        Command::Generate(args) => generate::generate(&args),
         Command::Lab(args) => lab::lab(&args).await,
         Command::Global { command: GlobalCommand::Run(args) } => {
             Ok(higuma_global::run(*args).await?)

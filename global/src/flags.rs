@@ -7,7 +7,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
+use higuma_model::ClusterName;
+use higuma_serve::Transport;
 use higuma_serve::flags::{TlsFlags, byte_size, plaintext_ip};
+use higuma_serve::transport::TransportError;
 use higuma_store::{NodeId, Timers};
 
 /// Runs one node of the global control plane.
@@ -56,6 +59,12 @@ pub struct RunArgs {
     pub diagnostics_bind: Option<IpAddr>,
     #[command(flatten)]
     pub tls: TlsFlags,
+    /// The cluster's name in its nodes' certificates. With it a node takes calls only from nodes,
+    /// and calls only nodes, whose certificate carries higuma://cluster/NAME/node/N, and its own
+    /// must do so too; without it any certificate of the CA is let in. `higuma generate
+    /// cluster-tls` makes such certificates.
+    #[arg(long, env = "HIGUMA_CLUSTER_NAME", value_name = "NAME", requires = "tls_ca")]
+    pub cluster_name: Option<ClusterName>,
     /// What all resources may take together, such as 512MiB. They are kept in memory; what operators write
     /// beyond this is refused, deletions are taken.
     #[arg(long, env = "HIGUMA_STATE_QUOTA", value_name = "SIZE", default_value = "512MiB", value_parser = byte_size)]
@@ -79,7 +88,12 @@ Examples:
   The first of three:
     higuma global run --node-id 1 --data-dir /var/lib/higuma --bind 10.0.0.1 \\
       --members 1=10.0.0.1:5684,2=10.0.0.2:5684,3=10.0.0.3:5684 \\
-      --tls-ca ca.pem --tls-cert node-1.pem --tls-key node-1.key";
+      --tls-ca pki/ca.pem --tls-cert pki/node-1.pem --tls-key pki/node-1-key.pem \\
+      --cluster-name prod
+
+  Its certificates (`higuma generate cluster-tls --help`):
+    higuma generate cluster-tls --cluster-name prod --out pki \\
+      --nodes 1=10.0.0.1,2=10.0.0.2,3=10.0.0.3";
 
 /// `N=HOST:PORT`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,6 +133,20 @@ impl RunArgs {
             }
         }
         Ok(members)
+    }
+
+    /// The TLS of Raft and KDS, checked to be this node's where the cluster has a name.
+    ///
+    /// # Errors
+    /// Files that can't be used, plaintext off loopback, or another's certificate.
+    pub(crate) fn transport(&self) -> Result<Option<Transport>, TransportError> {
+        let transport = self.tls.transport(&[self.raft_address(), self.kds_address()])?;
+        match (transport, &self.cluster_name) {
+            (Some(transport), Some(name)) => {
+                transport.held_by(&name.node_uri(self.node_id)).map(Some)
+            }
+            (transport, _) => Ok(transport),
+        }
     }
 
     pub(crate) fn timers(&self) -> anyhow::Result<Timers> {

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use higuma_kds::tuned;
+use higuma_serve::{ClientAuth, Transport, incoming};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
+use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
-use tonic::transport::{Server, ServerTlsConfig};
 
 /// Streams of one connection at a time: a zone has two, its calls beside them one each.
 const MAX_STREAMS: u32 = 64;
@@ -19,21 +20,28 @@ const CONNECTION_DRAIN: Duration = Duration::from_secs(3);
 /// Serves until `stop`; the streams' own stop is in `routes`.
 ///
 /// # Errors
-/// TLS material that can't be used, or a listener that fails.
+/// A listener that fails.
 pub(crate) async fn serve(
     listener: TcpListener,
     routes: Routes,
-    tls: Option<ServerTlsConfig>,
+    tls: Option<Transport>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let server = tuned(Server::builder()).max_concurrent_streams(Some(MAX_STREAMS));
-    let mut server = match tls {
-        Some(tls) => server.tls_config(tls)?,
-        None => server,
-    };
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let mut server = tuned(Server::builder()).max_concurrent_streams(Some(MAX_STREAMS));
+    let router = server.add_routes(routes);
     let stopped = stop.clone().cancelled_owned();
-    let serving = server.add_routes(routes).serve_with_incoming_shutdown(incoming, stopped);
+    let serving = async {
+        match tls {
+            None => {
+                let plain = TcpIncoming::from(listener).with_nodelay(Some(true));
+                router.serve_with_incoming_shutdown(plain, stopped).await
+            }
+            Some(tls) => {
+                let encrypted = incoming(listener, tls.grpc_server(ClientAuth::Required));
+                router.serve_with_incoming_shutdown(encrypted, stopped).await
+            }
+        }
+    };
     let drained = async {
         stop.cancelled().await;
         tokio::time::sleep(CONNECTION_DRAIN).await;

@@ -3,17 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use higuma_model::Place;
+use higuma_model::{ClusterName, Place};
 use higuma_rest::{Api, BuiltinAuthority, router};
 use higuma_serve::axum::Router;
 use higuma_serve::{
-    ClientAuth, HttpServer, Metrics, Readiness, Tasks, diagnostics, listen, mutant,
+    ClientAuth, HttpServer, Metrics, Readiness, Tasks, Transport, diagnostics, incoming, listen,
+    mutant,
 };
 use higuma_store::{Mutant, Options, Store, Tls};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::ServerTlsConfig;
 
 use crate::contents;
 use crate::flags::RunArgs;
@@ -32,7 +32,7 @@ const DIAGNOSTICS_FLAGS: &str = "--diagnostics-port or --diagnostics-bind";
 pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let (members, timers) = (args.members()?, args.timers()?);
     let mutant = mutant::from_environment(Mutant::NAMES)?;
-    let transport = args.tls.transport(&[args.raft_address(), args.kds_address()])?;
+    let transport = args.transport()?;
     let mut tasks = Tasks::new();
     let (ready, readiness) = watch::channel(Readiness::default());
     ready.send_modify(|ready| ready.wait("cluster", "the cluster has not formed"));
@@ -44,11 +44,11 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let kds = listen::bind(args.kds_address(), "KDS", "--kds-port or --bind").await?;
     tracing::info!(node = args.node_id, members = ?members, "starting");
 
-    let zones_tls = transport.as_ref().map(|t| t.tonic_server(ClientAuth::Required));
-    let tls = transport.map(|transport| Tls {
-        server: transport.tonic_server(ClientAuth::Required),
-        client: transport.tonic_client(None),
-    });
+    if let Some(transport) = &transport {
+        metrics.register(|registry| registry.register_collector(transport.collector()));
+        tasks.spawn("TLS files", transport.clone().follow(tasks.token()));
+    }
+    let tls = transport.clone().map(|transport| raft_tls(transport, args.cluster_name.clone()));
     let store = Store::open(Options {
         folder: args.data_dir.clone(),
         node: args.node_id,
@@ -64,7 +64,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
 
     tasks.spawn("readiness", follow_leader(store.clone(), ready, tasks.token()));
     tasks.spawn("contents", contents::compare(store.clone(), metrics.clone(), tasks.token()));
-    let endpoint = serve_zones(&store, &metrics, (kds, zones_tls), &mut tasks);
+    let endpoint = serve_zones(&store, &metrics, (kds, transport), &mut tasks);
     let api = Api {
         store: store.clone(),
         place: Place::Global,
@@ -81,11 +81,17 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     tasks.run_until_signal(DRAIN).await
 }
 
+/// Mutual TLS between the nodes.
+fn raft_tls(transport: Transport, cluster_name: Option<ClusterName>) -> Tls {
+    let (client, server) = (transport.grpc_client(), transport.grpc_server(ClientAuth::Required));
+    Tls { accept: Box::new(|raft| Box::pin(incoming(raft, server))), client, cluster_name }
+}
+
 /// Starts what serves zones.
 fn serve_zones(
     store: &Store,
     metrics: &Metrics,
-    (listener, tls): (TcpListener, Option<ServerTlsConfig>),
+    (listener, tls): (TcpListener, Option<Transport>),
     tasks: &mut Tasks,
 ) -> Endpoint {
     let endpoint = Endpoint::new(store.clone());

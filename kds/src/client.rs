@@ -17,7 +17,7 @@ use higuma_model::{ClusterId, Snapshot};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::codec::CompressionEncoding;
-use tonic::transport::{Channel, ClientTlsConfig};
+use tonic::transport::Channel;
 
 use crate::inbox::{Inbox, ZoneReport};
 use crate::proto::kuma::mesh::v1alpha1::kds_sync_service_client::KdsSyncServiceClient;
@@ -41,8 +41,9 @@ pub struct Client {
     pub zone: Arc<str>,
     /// All nodes of the global: `host:port`, or with scheme `grpcs`, `https`, `grpc` or `http`.
     pub globals: Vec<String>,
-    /// TLS to them; required by, and only allowed with, the encrypted schemes.
-    pub tls: Option<ClientTlsConfig>,
+    /// TLS to them, with HTTP/2 by ALPN; required by, and only allowed with, the encrypted schemes.
+    /// Asked anew at each connection, so it may change what it shows and trusts.
+    pub tls: Option<Arc<rustls::ClientConfig>>,
     /// The only cluster to follow; absent, a zone without position trusts the first.
     pub pinned: Option<ClusterId>,
     /// This zone's own state: what goes up, and where it stands.
@@ -90,7 +91,7 @@ impl From<tonic::Status> for Ended {
 pub fn client(
     config: Client,
 ) -> Result<(Adoption, impl Future<Output = ()> + Send + use<>), BadAddress> {
-    let dialer = Dialer::new(&config.globals, config.tls.as_ref())?;
+    let dialer = Dialer::new(&config.globals, config.tls)?;
     let (state, states) = watch::channel(ClientState::Connecting { last_error: None });
     let looker = Looker {
         zone: config.zone.clone(),

@@ -3,6 +3,7 @@
 mod adoption;
 mod garbage;
 mod store;
+mod tls;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Identity, ServerTlsConfig};
+use tonic::transport::Channel;
 
 use crate::batch::Position;
 use crate::inbox::{Flow, Laggard, ZoneReport, ZoneStream};
@@ -58,45 +59,6 @@ impl Node {
         self.stop.cancel();
         self.serving.join_next().await.unwrap().unwrap();
         self.address
-    }
-}
-
-#[tokio::test]
-async fn zones_verify_the_global_by_its_ca() {
-    rustls::crypto::ring::default_provider().install_default().ok();
-    let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let (cert, key) = (issued.cert.pem(), issued.signing_key.serialize_pem());
-    let (global, _) = Store::new(global().now());
-    let listener = TcpListener::bind(ANY).await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let routes = server(global.state.subscribe(), global.clone(), CancellationToken::new());
-    let tls = ServerTlsConfig::new().identity(Identity::from_pem(&cert, key));
-    let mut tasks = JoinSet::new();
-    tasks.spawn(async move {
-        let mut server = tuned(tonic::transport::Server::builder()).tls_config(tls).unwrap();
-        let incoming = TcpListenerStream::new(listener);
-        server.add_routes(routes).serve_with_incoming(incoming).await.unwrap();
-    });
-    let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    for (ca, trusted) in [(cert, true), (other.cert.pem(), false)] {
-        let (west, _) = Store::new(zone().now());
-        let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca));
-        let (adoption, running) = client(Client {
-            globals: vec![format!("grpcs://localhost:{port}")],
-            tls: Some(tls),
-            ..client_of(&west, &[], no_reports())
-        })
-        .unwrap();
-        tasks.spawn(running);
-        let mut states = adoption.states();
-        until_state(&mut states, |state| match state {
-            ClientState::Synced { .. } => trusted,
-            ClientState::Connecting { last_error: Some(error) } => {
-                !trusted && error.contains("certificate")
-            }
-            _ => false,
-        })
-        .await;
     }
 }
 

@@ -10,6 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 
 use crate::kind::Scope;
@@ -196,4 +197,10 @@ pub fn rfc3339(at: Timestamp) -> String {
         .filter(|time| time.year() >= 1)
         .and_then(|time| time.format(format).ok())
         .unwrap_or_else(|| "0001-01-01T00:00:00Z".to_owned())
+}
+
+/// Reads a time of RFC 3339, to milliseconds.
+pub fn parse_rfc3339(text: &str) -> Option<Timestamp> {
+    let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+    i64::try_from(time.unix_timestamp_nanos().div_euclid(1_000_000)).ok().map(Timestamp)
 }

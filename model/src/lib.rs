@@ -9,11 +9,13 @@
 
 mod admission;
 mod content;
+mod cluster_name;
 mod delta;
 mod document;
 mod key;
 mod kind;
 mod names;
+mod origin;
 pub mod resource;
 mod schema;
 mod snapshot;
@@ -29,19 +31,23 @@ pub use admission::{
     Admission, Admitted, MAX_RESOURCE_BYTES, Need, Place, Precondition, Rejection, Together,
     ca_certificate_key, ca_private_key_key,
 };
+pub use cluster_name::{BadClusterName, ClusterName};
 pub use delta::Delta;
-pub use document::{DEFAULT_MESH, Document, Expected, render, render_secret, rfc3339};
+pub use document::{
+    DEFAULT_MESH, Document, Expected, parse_rfc3339, render, render_secret, rfc3339,
+};
 pub use key::Key;
 pub use kind::{Author, Kind, KindInfo, Scope, UnknownKind};
 pub use names::hashed_name;
+pub use origin::{BadReason, MAX_REASON_BYTES, Origin};
 pub use resource::{
     Audience, KindSpec, Labels, Owner, Resource, SecretBytes, SecretScheme, Spec, Timestamp,
     UnreadableSpec,
 };
 pub use schema::{Canonical, Source, canonical_spec, canonicalise};
 pub use snapshot::{
-    BelowHorizon, Changes, ClusterId, Epoch, Keyed, MAX_RESULTS, MAX_TOMBSTONES, RESULT_AGE_MS,
-    Snapshot, Tombstone, Upstream,
+    BelowHorizon, Changes, ClusterId, Contents, Epoch, Keyed, MAX_RESULTS, MAX_TOMBSTONES,
+    RESULT_AGE_MS, Snapshot, Tombstone, Upstream,
 };
 pub use transaction::{
     Adopted, Check, DEFAULT_QUOTA_BYTES, Draft, Effect, Idempotency, MAX_ENTRY_BYTES,

@@ -1,5 +1,7 @@
 //! The whole state at one version: immutable to readers, structurally shared, cheap to clone.
 
+mod contents;
+
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -10,6 +12,8 @@ use crate::delta::Delta;
 use crate::resource::{Owner, Resource, Timestamp};
 use crate::transaction::{Effect, Idempotency, Outcome, RequestId};
 use crate::{Key, Kind};
+
+pub use contents::Contents;
 
 /// Tombstones kept before the oldest are dropped and the horizon rises. At some 100 bytes each
 /// they cost at most 6.5 MB; a subscriber that missed more gets an inventory exchange.

@@ -121,7 +121,7 @@ async fn answer(
         zone: zone.name.to_string(),
         admin: (asked.admin_address, asked.admin_port),
         control_planes,
-        ca_pem: zone.ca_pem.clone(),
+        ca_pem: (zone.ca_pem)(),
         token: None,
         metadata,
     })))

@@ -65,6 +65,8 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     standing::check(&args.place(), &store.snapshot(), &args.data_dir)?;
     metrics.register(|registry| registry.register_collector(store.collector()));
 
+    metrics.register(|registry| registry.register_collector(transport.collector()));
+    tasks.spawn("TLS files", transport.clone().follow(tasks.token()));
     let zone = assemble(&args, &store, &transport, &mut tasks);
     tasks.spawn("registrar", registrar::run(zone.clone()));
     names::serve(&zone, dns, &metrics, &mut tasks)?;
@@ -158,7 +160,10 @@ fn assemble(args: &RunArgs, store: &Store, transport: &Transport, tasks: &mut Ta
         views,
         live: Live::new(),
         books: Books::new(),
-        ca_pem: transport.ca_pem().to_owned(),
+        ca_pem: {
+            let transport = transport.clone();
+            Box::new(move || transport.ca_pem())
+        },
         instance: format!("{}-{:016x}", args.zone, random()),
         stop: tasks.token(),
     })
@@ -179,7 +184,7 @@ fn global(
     Client {
         zone: zone.name.clone(),
         globals: args.global.iter().map(|address| format!("grpcs://{address}")).collect(),
-        tls: Some(transport.tonic_client(None)),
+        tls: Some(transport.grpc_client()),
         pinned: None,
         snapshots: zone.store.watch(),
         inbox: Arc::new(ZoneInbox(zone.clone())),

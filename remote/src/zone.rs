@@ -23,8 +23,8 @@ pub(crate) struct Zone {
     pub(crate) live: Live,
     /// What each of them runs.
     pub(crate) books: Books,
-    /// PEM of the CA that proxies check this control plane with.
-    pub(crate) ca_pem: String,
+    /// PEM of the CA that proxies check this control plane with, as the file has it now.
+    pub(crate) ca_pem: Box<dyn Fn() -> String + Send + Sync>,
     /// Tells this process from an earlier one in insights.
     pub(crate) instance: String,
     pub(crate) stop: CancellationToken,

@@ -15,7 +15,7 @@ use http::HeaderValue;
 use crate::answer::VERSION_HEADER;
 use crate::error::ApiError;
 use crate::progress::{self, Progress};
-use crate::{cluster, path, transaction};
+use crate::{cluster, history, path, transaction, watch};
 
 /// What draws the keys that admission asks for; randomness is not the model's.
 pub trait Authority: Send + Sync {
@@ -53,6 +53,8 @@ pub fn router(api: Arc<Api>, own: Router) -> Router {
     Router::new()
         .route("/", get(cluster::index))
         .route("/_cluster", get(cluster::cluster))
+        .route("/_diff", get(history::diff))
+        .route("/_watch", any(watch::watch))
         .route("/_progress", get(progress::progress))
         .route("/_transactions", any(transaction::transactions))
         .route("/{*path}", any(path::resource))

@@ -2,7 +2,7 @@
 
 use axum::response::{IntoResponse, Response};
 use higuma_model::{Refusal, Rejection, Violation};
-use higuma_store::{ReadError, WriteError};
+use higuma_store::{HistoryError, ReadError, WriteError};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
@@ -18,6 +18,8 @@ pub struct ApiError {
     title: String,
     detail: String,
     violations: Vec<Violation>,
+    /// The version from which on the history is kept.
+    compacted: Option<u64>,
 }
 
 /// What was being done, as Kuma titles its errors.
@@ -27,16 +29,18 @@ pub enum Doing {
     Delete,
     Get,
     List,
+    History,
     Transact,
 }
 
 impl Doing {
-    fn title(self) -> &'static str {
+    pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Put => "Could not process a resource",
             Self::Delete => "Could not delete a resource",
             Self::Get => "Could not retrieve a resource",
             Self::List => "Could not retrieve resources",
+            Self::History => "Could not read the history",
             Self::Transact => "Could not apply a transaction",
         }
     }
@@ -45,7 +49,13 @@ impl Doing {
 impl ApiError {
     /// An error with a title for programs and a detail for people.
     pub fn new(status: StatusCode, title: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { status, title: title.into(), detail: detail.into(), violations: Vec::new() }
+        Self {
+            status,
+            title: title.into(),
+            detail: detail.into(),
+            violations: Vec::new(),
+            compacted: None,
+        }
     }
 
     /// A request that can't be read.
@@ -169,6 +179,26 @@ impl From<(Doing, ReadError)> for ApiError {
     }
 }
 
+impl From<HistoryError> for ApiError {
+    fn from(error: HistoryError) -> Self {
+        let (status, title) = match error {
+            HistoryError::Compacted { .. } => (StatusCode::GONE, "Compacted"),
+            HistoryError::NotYet { .. } => (StatusCode::NOT_FOUND, Doing::History.title()),
+            HistoryError::NotKept(_) | HistoryError::TooMuch(_) => {
+                (StatusCode::BAD_REQUEST, Doing::History.title())
+            }
+            HistoryError::Filling { .. } | HistoryError::Unusable(_) => {
+                (StatusCode::SERVICE_UNAVAILABLE, Doing::History.title())
+            }
+        };
+        let mut answer = Self::new(status, title, error.to_string());
+        if let HistoryError::Compacted { compacted } = error {
+            answer.compacted = Some(compacted);
+        }
+        answer
+    }
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut body = json!({
@@ -185,6 +215,9 @@ impl IntoResponse for ApiError {
             };
             body["invalid_parameters"] = each("reason");
             body["causes"] = each("message");
+        }
+        if let Some(compacted) = self.compacted {
+            body["compacted"] = compacted.into();
         }
         let mut response = answer::json(self.status, &body);
         if self.status == StatusCode::SERVICE_UNAVAILABLE {

@@ -10,13 +10,16 @@ mod authority;
 mod body;
 mod cluster;
 mod error;
+mod history;
 mod idempotency;
+mod origin;
 mod overview;
 mod path;
 mod progress;
 mod query;
 mod read;
 mod transaction;
+mod watch;
 mod write;
 
 pub use api::{Api, Authority, CaPair, router};

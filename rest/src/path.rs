@@ -7,7 +7,7 @@ use http::Method;
 
 use crate::api::Shared;
 use crate::error::ApiError;
-use crate::{overview, read, write};
+use crate::{history, overview, read, write};
 
 /// What a path names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +72,10 @@ pub(crate) async fn resource(State(api): Shared, request: Request) -> Response {
         let parts = request.into_parts().0;
         return overview::answer(&api, target, &parts).await.into_response();
     }
+    if let Some(filter) = history::target(request.uri().path()) {
+        let parts = request.into_parts().0;
+        return history::answer(&api, filter, &parts).await.into_response();
+    }
     let Some(target) = Target::parse(request.uri().path()) else {
         return ApiError::no_route(request.uri().path()).into_response();
     };
@@ -80,6 +84,9 @@ pub(crate) async fn resource(State(api): Shared, request: Request) -> Response {
     }
     let (parts, body) = request.into_parts();
     let answered = match (parts.method.clone(), target) {
+        (Method::GET, Target::One(key)) if history::asks_at(&parts.uri) => {
+            history::at(&api, &key, &parts).await
+        }
         (Method::GET, Target::One(key)) => read::one(&api, &key, &parts.uri).await,
         (Method::GET, Target::All { kind, mesh }) => {
             let show = |_: &Snapshot, resource: &Resource| render(resource);

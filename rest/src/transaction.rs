@@ -7,8 +7,8 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use higuma_model::{
-    Admission, Effect, Key, Refusal, Rejection, Scope, Snapshot, Timestamp, Together, Transaction,
-    Violation, render,
+    Admission, Effect, Key, Origin, Refusal, Rejection, Scope, Snapshot, Timestamp, Together,
+    Transaction, Violation, render,
 };
 use higuma_store::{Consistency, WriteError, preview};
 use http::request::Parts;
@@ -20,6 +20,7 @@ use crate::api::{Api, Shared, now};
 use crate::body;
 use crate::error::{ApiError, Doing};
 use crate::idempotency::{Named, effect, modified_at};
+use crate::origin;
 use crate::write::{MAX_ROUNDS, provide, random};
 use asked::{Asked, Change};
 
@@ -51,7 +52,8 @@ async fn post(api: &Api, parts: &Parts, body: Body) -> Result<Answer, ApiError> 
     }
     let asked = asked::parse(body::json(&body)?, query.strict)
         .map_err(|wrong| ApiError::invalid(DOING, wrong))?;
-    apply(api, &Work { asked, query, named }).await
+    let origin = origin::of(api, DOING, parts)?;
+    apply(api, &Work { asked, query, named, origin }).await
 }
 
 /// A transaction that can be read.
@@ -59,6 +61,7 @@ struct Work {
     asked: Vec<Asked>,
     query: Query,
     named: Option<Named>,
+    origin: Origin,
 }
 
 async fn apply(api: &Api, work: &Work) -> Result<Answer, ApiError> {
@@ -78,7 +81,7 @@ async fn apply(api: &Api, work: &Work) -> Result<Answer, ApiError> {
         if plan.transaction.operations.is_empty() && work.named.is_none() {
             return Ok(work.answer(&plan.effects, snapshot.version()));
         }
-        match api.store.write(&plan.transaction).await {
+        match api.store.write_from(&plan.transaction, &work.origin).await {
             Ok(version) => {
                 let have = api.store.snapshot();
                 if let Some(named) = &work.named

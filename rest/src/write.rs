@@ -2,8 +2,8 @@
 
 use axum::body::Body;
 use higuma_model::{
-    Admission, Admitted, Document, Effect, Expected, Key, Need, Refusal, Rejection, RequestId,
-    Snapshot, check,
+    Admission, Admitted, Document, Effect, Expected, Key, Need, Origin, Refusal, Rejection,
+    RequestId, Snapshot, check,
 };
 use higuma_store::{Consistency, WriteError, preview};
 use http::StatusCode;
@@ -15,6 +15,7 @@ use crate::api::{Api, now};
 use crate::body;
 use crate::error::{ApiError, Doing};
 use crate::idempotency::{Named, effect, modified_at};
+use crate::origin;
 use crate::query::Query;
 
 /// Rounds of admission when the state changes under it.
@@ -26,6 +27,7 @@ struct Wish<'a> {
     key: &'a Key,
     strict: bool,
     named: Option<Named>,
+    origin: Origin,
     /// What is said of the document when the request is answered from memory.
     warnings: Vec<String>,
 }
@@ -50,7 +52,8 @@ pub(crate) async fn put(
         // What is wrong with it is admission's to say.
         Some(Err(_)) | None => Vec::new(),
     };
-    let wish = Wish { doing, key, strict: query.strict, named, warnings };
+    let origin = origin::of(api, doing, request)?;
+    let wish = Wish { doing, key, strict: query.strict, named, warnings, origin };
     admitted(api, wish, |admission| admission.put(document.clone(), precondition)).await
 }
 
@@ -59,7 +62,8 @@ pub(crate) async fn delete(api: &Api, key: &Key, request: &Parts) -> Result<Answ
     let query = Query::parse(&request.uri).map_err(|wrong| ApiError::invalid(doing, wrong))?;
     let precondition = body::precondition(&request.headers)?;
     let named = Named::read(doing, request, &[])?;
-    let wish = Wish { doing, key, strict: query.strict, named, warnings: Vec::new() };
+    let origin = origin::of(api, doing, request)?;
+    let wish = Wish { doing, key, strict: query.strict, named, warnings: Vec::new(), origin };
     admitted(api, wish, |admission| admission.delete(key, precondition)).await
 }
 
@@ -97,7 +101,7 @@ async fn admitted(
             return Ok(answer(admitted.created, &admitted.warnings, snapshot.version(), have));
         };
         transaction.terms.quota = Some(api.quota);
-        match api.store.write(transaction).await {
+        match api.store.write_from(transaction, &wish.origin).await {
             Ok(version) => {
                 let have = api.store.snapshot();
                 if let Some(answer) = wish.remembered(&have, id)? {

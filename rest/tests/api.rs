@@ -245,3 +245,128 @@ async fn an_etag_is_of_the_write_that_it_answers() {
         assert_eq!(written.etag, Some(own), "another one's would let its holder overwrite it");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_history_says_what_was_changed_by_whom_and_why() {
+    let server = Server::start().await;
+    server.put("/meshes/default", mesh()).await;
+    let put = async |service: &str, reason: &str| {
+        let body = permission(service).to_string();
+        let written = server.call("PUT", PERMISSION, &[("higuma-reason", reason)], &body).await;
+        assert!(written.status.is_success(), "{}", written.body);
+        written.version
+    };
+    let (first, second) = (put("backend", "ticket 7").await, put("billing", "größer").await);
+    let gone = server.call("DELETE", PERMISSION, &[], "").await.version;
+
+    let history = server.get(&format!("{PERMISSION}/_history")).await;
+    let items = history.body["items"].as_array().unwrap();
+    let told: Vec<_> = items
+        .iter()
+        .map(|item| (item["version"].as_u64(), item["changes"][0]["operation"].as_str()))
+        .collect();
+    let expected = [(gone, "deleted"), (second, "updated"), (first, "created")]
+        .map(|(v, o)| (Some(v), Some(o)));
+    assert_eq!(told, expected, "{}", history.body);
+    assert_eq!(items[1]["reason"], "größer");
+    assert_eq!((&items[0]["reason"], &items[0]["node"]), (&Value::Null, &json!(1)));
+    let change = &items[1]["changes"][0];
+    let services = ["previous", "value"]
+        .map(|side| &change[side]["destinations"][0]["match"]["kuma.io/service"]);
+    assert_eq!(services, ["backend", "billing"]);
+
+    let of_mesh = server.get("/meshes/default/_history?size=2").await;
+    let older = of_mesh.body["next"].as_str().unwrap().split_once("//").unwrap().1;
+    let older = server.get(&older[older.find('/').unwrap()..]).await;
+    assert_eq!(of_mesh.body["items"].as_array().unwrap().len(), 2);
+    assert_eq!(older.body["items"][1]["changes"][0]["type"], "Mesh", "{}", older.body);
+
+    let at = server.get(&format!("{PERMISSION}?at={first}")).await;
+    assert_eq!(at.body["destinations"][0]["match"]["kuma.io/service"], "backend");
+    assert_eq!((at.version, at.etag), (first, None));
+    let missing = server.get(&format!("{PERMISSION}?at={gone}")).await;
+    assert_eq!(missing.status, StatusCode::NOT_FOUND, "{}", missing.body);
+    let long_ago = server.get(&format!("{PERMISSION}?at=2001-01-31T14:00:00Z")).await;
+    assert_eq!(long_ago.status, StatusCode::NOT_FOUND, "{}", long_ago.body);
+
+    let back = server.get(&format!("/_diff?from={gone}&to={first}&mesh=default")).await;
+    let changes = back.body["changes"].as_array().unwrap();
+    assert_eq!(changes.len(), 1, "{}", back.body);
+    assert_eq!(changes[0]["operation"], "created");
+    assert_eq!(changes[0]["previousVersion"], Value::Null);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_history_has_not_is_refused_with_a_reason() {
+    let server = Server::start().await;
+    server.put("/meshes/default", mesh()).await;
+    for (path, status, words) in [
+        (format!("{PERMISSION}?at=99999"), StatusCode::NOT_FOUND, "the state is at version"),
+        (format!("{PERMISSION}?at=yesterday"), StatusCode::BAD_REQUEST, "a version, or a time"),
+        (format!("{PERMISSION}?at=1&colour=red"), StatusCode::BAD_REQUEST, "not supported here"),
+        (
+            "/meshes/default/dataplanes/web/_history".to_owned(),
+            StatusCode::BAD_REQUEST,
+            "versions of Dataplane are not kept; those of Mesh,",
+        ),
+        ("/_watch?from=yesterday".to_owned(), StatusCode::BAD_REQUEST, "must be a version"),
+        ("/_watch?type=Secret".to_owned(), StatusCode::BAD_REQUEST, "of Secret are not kept"),
+        ("/_diff?to=99999".to_owned(), StatusCode::NOT_FOUND, "the state is at version"),
+    ] {
+        let refused = server.get(&path).await;
+        assert_eq!(refused.status, status, "{path}: {}", refused.body);
+        assert!(refused.body.to_string().contains(words), "{path}: {}", refused.body);
+    }
+    let long = "x".repeat(300);
+    let body = permission("backend").to_string();
+    let refused = server.call("PUT", PERMISSION, &[("higuma-reason", &long)], &body).await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+    assert!(refused.body.to_string().contains("at most 256"), "{}", refused.body);
+}
+
+/// The next event of a watch that is no heartbeat: its name, its id and its data.
+async fn event(body: &mut Body, text: &mut String) -> (String, Option<u64>, Value) {
+    loop {
+        if let Some((event, rest)) = text.split_once("\n\n") {
+            let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name));
+            let found = field("data: ").map(|data| {
+                let id = field("id: ").map(|id| id.parse().unwrap());
+                let name = field("event: ").unwrap().to_owned();
+                (name, id, serde_json::from_str(data).unwrap())
+            });
+            *text = rest.to_owned();
+            match found {
+                Some(found) => return found,
+                None => continue,
+            }
+        }
+        let frame = body.frame().await.expect("a watch does not end").unwrap();
+        text.push_str(std::str::from_utf8(frame.data_ref().unwrap()).unwrap());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_tells_each_version_and_how_far_it_is() {
+    let server = Server::start().await;
+    let mesh = server.put("/meshes/default", mesh()).await.version;
+    let open = async |path: &str| {
+        let request = Request::builder().uri(path).body(Body::empty()).unwrap();
+        let response = server.router.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        response.into_body()
+    };
+    let (mut all, mut text) = (open("/_watch?from=0").await, String::new());
+    let (name, id, data) = event(&mut all, &mut text).await;
+    assert_eq!((&*name, id, &data["version"]), ("change", Some(mesh), &json!(mesh)));
+    assert_eq!(data["changes"][0]["type"], "Mesh");
+    assert_eq!(data["changes"].as_array().unwrap().len(), 1, "no secret is shown: {data}");
+
+    let (mut meshes, mut other) = (open("/_watch?type=Mesh").await, String::new());
+    let written = server.put(PERMISSION, permission("backend")).await.version;
+    let (name, id, data) = event(&mut all, &mut text).await;
+    assert_eq!((&*name, id), ("change", Some(written)));
+    assert_eq!(data["changes"][0]["previous"], Value::Null);
+    let (name, id, _) = event(&mut meshes, &mut other).await;
+    assert_eq!((&*name, id), ("progress", Some(written)), "what it does not ask for is not told");
+}

@@ -43,7 +43,7 @@ const MAX_STREAMS: u32 = 256;
 /// After the stop, requests in flight get this long; streams that never end are then cut.
 pub const CONNECTION_DRAIN: Duration = Duration::from_secs(3);
 /// Pause after a failed accept (out of file descriptors), so that the loop does not spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Who sent a request; an extension of every request.
 #[derive(Clone, Debug)]

@@ -7,6 +7,7 @@
 pub mod diagnostics;
 pub mod flags;
 pub mod http;
+mod incoming;
 pub mod listen;
 pub mod logging;
 pub mod mutant;
@@ -18,5 +19,6 @@ pub use axum;
 
 pub use diagnostics::{Metrics, Readiness};
 pub use http::{HttpServer, Peer};
+pub use incoming::incoming;
 pub use tasks::Tasks;
 pub use transport::{ClientAuth, Transport, TransportPaths, install_crypto_provider};

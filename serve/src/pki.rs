@@ -14,7 +14,10 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
 };
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 use time::OffsetDateTime;
+use x509_parser::extensions::GeneralName;
 
 /// How far `notBefore` lies in the past, so that a reader whose clock is behind by less accepts a
 /// fresh certificate.
@@ -110,7 +113,44 @@ impl Authority {
     }
 }
 
-/// Writes a certificate, readable by everyone.
+/// What a certificate says, for those who decide by it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Described {
+    /// Of its holder.
+    pub uris: Vec<String>,
+    /// Unix seconds.
+    pub ends: i64,
+}
+
+impl Described {
+    /// Of a certificate as it is in TLS.
+    ///
+    /// # Errors
+    /// It is no X.509 certificate, or its names cannot be read.
+    pub fn of(certificate: &CertificateDer<'_>) -> Result<Self, String> {
+        let (_, parsed) = x509_parser::parse_x509_certificate(certificate)
+            .map_err(|error| format!("it holds no X.509 certificate: {error}"))?;
+        let names = parsed.subject_alternative_name().map_err(|error| error.to_string())?;
+        let names = names.iter().flat_map(|names| &names.value.general_names);
+        let uris = names.filter_map(|name| match name {
+            GeneralName::URI(uri) => Some((*uri).to_owned()),
+            _ => None,
+        });
+        Ok(Self { uris: uris.collect(), ends: parsed.validity().not_after.timestamp() })
+    }
+
+    /// Of the first certificate in PEM text.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn of_pem(pem: &str) -> Result<Self, String> {
+        let first = CertificateDer::from_pem_slice(pem.as_bytes());
+        Self::of(&first.map_err(|error| format!("it holds no certificate in PEM: {error}"))?)
+    }
+}
+
+/// Writes a certificate, readable by everyone. An existing file is replaced at once: nobody reads
+/// half of it.
 ///
 /// # Errors
 /// The file cannot be written.
@@ -118,8 +158,8 @@ pub fn write_certificate(path: &Path, pem: &str) -> Result<(), PkiError> {
     write(path, pem, 0o644)
 }
 
-/// Writes a private key with mode 0600. An existing file is replaced, so that its older, wider
-/// mode does not stay.
+/// Writes a private key with mode 0600. An existing file is replaced at once, and its older, wider
+/// mode with it.
 ///
 /// # Errors
 /// The file cannot be written.
@@ -129,13 +169,20 @@ pub fn write_key(path: &Path, pem: &str) -> Result<(), PkiError> {
 
 fn write(path: &Path, pem: &str, mode: u32) -> Result<(), PkiError> {
     let failed = |source| PkiError::Write { path: path.to_owned(), source };
-    match std::fs::remove_file(path) {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let new = Path::new(&new);
+    // Left over from a process that was killed here; its mode may be another.
+    match std::fs::remove_file(new) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}
     }
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(failed)?;
-    file.write_all(pem.as_bytes()).map_err(failed)
+    let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(new);
+    let written = file.and_then(|mut file| {
+        file.write_all(pem.as_bytes())?;
+        file.sync_all()
+    });
+    written.and_then(|()| std::fs::rename(new, path)).map_err(failed)
 }
 
 fn new_key() -> Result<KeyPair, PkiError> {
@@ -186,6 +233,23 @@ mod tests {
         assert_eq!(first.certificate_pem(), again.certificate_pem());
         assert!(again.issue(&Subject::default(), DAY).is_ok());
         assert!(matches!(Authority::from_pem("no", "no"), Err(PkiError::Authority(_))));
+    }
+
+    #[test]
+    fn a_certificate_says_what_was_asked_for() {
+        let ca = Authority::generate("lab", DAY).expect("generate");
+        let uris = vec!["higuma://cluster/a/node/1".to_owned(), "spiffe://a/b".to_owned()];
+        let subject = Subject { uris: uris.clone(), ..Subject::default() };
+        let issued = ca.issue(&subject, DAY).expect("issue");
+        let described = Described::of_pem(&issued.certificate_pem).expect("a certificate");
+        assert_eq!(described.uris, uris);
+        let left = described.ends - OffsetDateTime::now_utc().unix_timestamp();
+        assert!((86_300..=86_400).contains(&left), "{left}");
+        let of_ca = Described::of_pem(ca.certificate_pem()).expect("a certificate");
+        assert!(of_ca.uris.is_empty());
+        for wrong in ["", &*issued.key_pem, &issued.certificate_pem[..99]] {
+            assert!(Described::of_pem(wrong).is_err());
+        }
     }
 
     #[test]

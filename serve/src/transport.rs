@@ -1,19 +1,26 @@
 //! One TLS configuration for every listener and every client of a process: a CA bundle that peers
 //! must chain to, and the process's own certificate and key, all PEM.
 //!
-//! It does not reload files, and it knows nothing of the mesh's own certificates.
+//! Files that change are read again, so that certificates are renewed and CAs rotated without a
+//! restart ([`Transport::follow`]). It knows nothing of the mesh's own certificates.
 
+mod expiry;
+mod material;
+mod reload;
+
+use std::fmt;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use rustls::crypto::CryptoProvider;
-use rustls::server::WebPkiClientVerifier;
-use rustls::server::danger::ClientCertVerifier;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use tonic::transport::{Certificate, ClientTlsConfig, Identity, ServerTlsConfig};
+use rustls::{ClientConfig, ServerConfig};
+use rustls_pki_types::UnixTime;
+use tokio::sync::watch;
+
+use material::{Material, Pem};
+use reload::Current;
 
 /// The PEM files of a [`Transport`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +59,18 @@ pub enum TransportError {
     Mismatch { cert: String, key: String, reason: String },
     #[error("the CA file {origin} cannot be used: {reason}")]
     Authority { origin: String, reason: String },
+    #[error("the file {origin} cannot be used: {reason}")]
+    Unreadable { origin: String, reason: String },
+    #[error(
+        "the certificate {cert} is not accepted by this process's own CA file {ca}: {reason}; \
+         peers that trust the same CA would refuse it"
+    )]
+    Untrusted { cert: String, ca: String, reason: String },
+    #[error(
+        "the certificate {cert} must name its holder by the URI {uri}, and has {has}: make one \
+         with `higuma generate cluster-tls`, for this cluster's name and this node's number"
+    )]
+    Holder { cert: String, uri: String, has: String },
     #[error(
         "{0} is not a loopback address, and plaintext is for loopback only: give a CA, a \
          certificate and a key, or listen on 127.0.0.1"
@@ -59,20 +78,17 @@ pub enum TransportError {
     Plaintext(SocketAddr),
 }
 
-/// Validated TLS material. Its `Debug` shows no key.
+/// Validated TLS material, which follows its files while [`Transport::follow`] runs. All clones,
+/// and all configurations made from them, change together. Its `Debug` shows no key.
 #[derive(Clone)]
 pub struct Transport {
-    ca_pem: String,
-    cert_pem: String,
-    key_pem: String,
-    roots: Arc<RootCertStore>,
-    chain: Vec<CertificateDer<'static>>,
-    key: Arc<PrivateKeyDer<'static>>,
+    current: Arc<Current>,
 }
 
-impl std::fmt::Debug for Transport {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Transport").field("certificates", &self.chain.len()).finish_non_exhaustive()
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let certificates = self.current.now().certified.cert.len();
+        f.debug_struct("Transport").field("certificates", &certificates).finish_non_exhaustive()
     }
 }
 
@@ -82,113 +98,74 @@ impl Transport {
     /// # Errors
     /// A file that cannot be read, holds something else, or a key that is not the certificate's.
     pub fn load(paths: &TransportPaths) -> Result<Self, TransportError> {
-        let ca = read("CA", &paths.ca)?;
-        let cert = read("certificate", &paths.cert)?;
-        let key = read("key", &paths.key)?;
-        let name = |path: &Path| path.display().to_string();
-        Self::parse([&ca, &cert, &key], [name(&paths.ca), name(&paths.cert), name(&paths.key)])
+        let material = Material::parse(Pem::read(paths)?, paths)?;
+        Ok(Self::of(material, paths.clone(), true))
     }
 
-    /// The same from PEM text in memory.
+    /// The same from PEM text in memory, which never changes.
     ///
     /// # Errors
     /// As [`Transport::load`].
     pub fn from_pem(ca: &str, cert: &str, key: &str) -> Result<Self, TransportError> {
-        Self::parse([ca, cert, key], ["(ca)", "(cert)", "(key)"].map(str::to_owned))
+        let [ca_name, cert_name, key_name] = ["(ca)", "(cert)", "(key)"].map(PathBuf::from);
+        let paths = TransportPaths { ca: ca_name, cert: cert_name, key: key_name };
+        let [ca, cert, key] = [ca, cert, key].map(str::to_owned);
+        let material = Material::parse(Pem { ca, cert, key }, &paths)?;
+        Ok(Self::of(material, paths, false))
     }
 
-    /// `pem` and `origin` are those of CA, certificate and key.
-    fn parse(pem: [&str; 3], origin: [String; 3]) -> Result<Self, TransportError> {
-        let [ca_pem, cert_pem, key_pem] = pem.map(str::to_owned);
-        let [ca_origin, cert_origin, key_origin] = origin;
-        let roots = roots(&ca_pem, &ca_origin)?;
-        let chain = certificates("certificate", &cert_pem, &cert_origin)?;
-        let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).map_err(|_| {
-            TransportError::Empty { role: "key", origin: key_origin.clone(), want: "PRIVATE KEY" }
-        })?;
-        let transport =
-            Self { ca_pem, cert_pem, key_pem, roots: Arc::new(roots), chain, key: Arc::new(key) };
-        // Building a client's configuration checks that the key belongs to the certificate.
-        transport.client_config().map_err(|error| TransportError::Mismatch {
-            cert: cert_origin,
-            key: key_origin,
-            reason: error.to_string(),
-        })?;
-        Ok(transport)
+    fn of(material: Material, paths: TransportPaths, from_files: bool) -> Self {
+        let (material, _) = watch::channel(Arc::new(material));
+        let refused = AtomicBool::new(false);
+        let current = Current { paths, from_files, holder: None, material, refused };
+        Self { current: Arc::new(current) }
     }
 
-    /// For a tonic server.
-    pub fn tonic_server(&self, auth: ClientAuth) -> ServerTlsConfig {
-        let config = ServerTlsConfig::new().identity(self.identity());
-        match auth {
-            ClientAuth::Required => config.client_ca_root(Certificate::from_pem(&self.ca_pem)),
-            ClientAuth::Optional => config
-                .client_ca_root(Certificate::from_pem(&self.ca_pem))
-                .client_auth_optional(true),
-            ClientAuth::None => config,
-        }
+    /// Demands that the own certificate names its holder by `uri`, now and whenever it changes.
+    ///
+    /// # Errors
+    /// It does not; the error says what it has.
+    pub fn held_by(self, uri: &str) -> Result<Self, TransportError> {
+        let (paths, from_files) = (self.current.paths.clone(), self.current.from_files);
+        let material = self.current.now();
+        material.is_held_by(uri, &paths.cert)?;
+        let (material, _) = watch::channel(material);
+        let (holder, refused) = (Some(uri.to_owned()), AtomicBool::new(false));
+        let current = Current { paths, from_files, holder, material, refused };
+        Ok(Self { current: Arc::new(current) })
     }
 
-    /// For a tonic client. `server_name` is the name that the server's certificate must carry,
-    /// where it is not the host of the address.
-    pub fn tonic_client(&self, server_name: Option<&str>) -> ClientTlsConfig {
-        let config = ClientTlsConfig::new()
-            .ca_certificate(Certificate::from_pem(&self.ca_pem))
-            .identity(self.identity());
-        match server_name {
-            Some(name) => config.domain_name(name),
-            None => config,
-        }
+    /// Whether those who trust the same CA file would let this certificate in now.
+    ///
+    /// # Errors
+    /// It is of another CA, has ended or has not begun.
+    pub fn check_own(&self) -> Result<(), TransportError> {
+        self.current.now().trusts_itself(&self.current.paths, UnixTime::now())
+    }
+
+    /// For a gRPC server whose connections come from [`crate::incoming`]: HTTP/2 by ALPN.
+    pub fn grpc_server(&self, auth: ClientAuth) -> Arc<ServerConfig> {
+        self.server(auth, &[b"h2"])
+    }
+
+    /// For a gRPC client: HTTP/2 by ALPN. Shows our certificate, accepts servers of our CA.
+    pub fn grpc_client(&self) -> Arc<ClientConfig> {
+        self.client(&[b"h2"])
     }
 
     /// For [`crate::HttpServer`]: HTTP/1.1 and HTTP/2 by ALPN.
     pub fn rustls_server(&self, auth: ClientAuth) -> Arc<ServerConfig> {
-        let builder = ServerConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
-            .expect("invariant: ring supports the default TLS versions");
-        let builder = match self.verifier(auth) {
-            Some(verifier) => builder.with_client_cert_verifier(verifier),
-            None => builder.with_no_client_auth(),
-        };
-        let mut config = builder
-            .with_single_cert(self.chain.clone(), self.key.clone_key())
-            .expect("invariant: parse checked that the key is the certificate's");
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Arc::new(config)
+        self.server(auth, &[b"h2", b"http/1.1"])
     }
 
     /// For an HTTP client: shows our certificate, accepts servers of our CA. No ALPN is set.
     pub fn rustls_client(&self) -> Arc<ClientConfig> {
-        let config = self
-            .client_config()
-            .expect("invariant: parse checked that the key is the certificate's");
-        Arc::new(config)
+        self.client(&[])
     }
 
-    /// The CA bundle, for those who hand it on (a proxy's bootstrap).
-    pub fn ca_pem(&self) -> &str {
-        &self.ca_pem
-    }
-
-    fn identity(&self) -> Identity {
-        Identity::from_pem(&self.cert_pem, &self.key_pem)
-    }
-
-    fn verifier(&self, auth: ClientAuth) -> Option<Arc<dyn ClientCertVerifier>> {
-        let builder = WebPkiClientVerifier::builder_with_provider(self.roots.clone(), provider());
-        let builder = match auth {
-            ClientAuth::Required => builder,
-            ClientAuth::Optional => builder.allow_unauthenticated(),
-            ClientAuth::None => return None,
-        };
-        Some(builder.build().expect("invariant: parse checked that there are roots"))
-    }
-
-    fn client_config(&self) -> Result<ClientConfig, rustls::Error> {
-        ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(self.roots.clone())
-            .with_client_auth_cert(self.chain.clone(), self.key.clone_key())
+    /// The CA bundle as it is now, for those who hand it on (a proxy's bootstrap).
+    pub fn ca_pem(&self) -> String {
+        self.current.now().pem.ca.clone()
     }
 }
 
@@ -210,41 +187,6 @@ pub fn install_crypto_provider() {
         // Another thread may have been first; it installed the same one.
         drop(rustls::crypto::ring::default_provider().install_default());
     }
-}
-
-fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
-}
-
-fn read(role: &'static str, path: &Path) -> Result<String, TransportError> {
-    std::fs::read_to_string(path).map_err(|source| TransportError::Read {
-        role,
-        path: path.to_owned(),
-        source,
-    })
-}
-
-fn certificates(
-    role: &'static str,
-    pem: &str,
-    origin: &str,
-) -> Result<Vec<CertificateDer<'static>>, TransportError> {
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
-    match found {
-        Ok(found) if !found.is_empty() => Ok(found),
-        _ => Err(TransportError::Empty { role, origin: origin.to_owned(), want: "CERTIFICATE" }),
-    }
-}
-
-fn roots(pem: &str, origin: &str) -> Result<RootCertStore, TransportError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates("CA", pem, origin)? {
-        roots.add(certificate).map_err(|error| TransportError::Authority {
-            origin: origin.to_owned(),
-            reason: error.to_string(),
-        })?;
-    }
-    Ok(roots)
 }
 
 #[cfg(test)]

@@ -38,6 +38,16 @@ pub struct MemberState {
     pub resources: u64,
     /// The hash of what its resources say at `version`; none from a node that knows of none.
     pub content: Option<u128>,
+    /// The last entry in the newest snapshot; 0: there is none.
+    pub snapshot_index: u64,
+    /// The last entry that is no longer in the log; 0: the log is whole.
+    pub purged_index: u64,
+    /// Bytes that it may still write to its disk.
+    pub disk_free: u64,
+    /// Its disk is nearly full.
+    pub disk_low: bool,
+    /// The newest kind of command that it applies, by its number in the log's format.
+    pub commands: u32,
 }
 
 /// Members that are at one version and not of one content: a defect, or memory that fails.
@@ -57,6 +67,11 @@ impl From<&proto::StatusReply> for MemberState {
             epoch: status.epoch,
             resources: status.resources,
             content: status.content.as_ref().try_into().ok().map(u128::from_be_bytes),
+            snapshot_index: status.snapshot_index,
+            purged_index: status.purged_index,
+            disk_free: status.disk_free,
+            disk_low: status.disk_low,
+            commands: status.commands.max(1),
         }
     }
 }

@@ -1,11 +1,15 @@
 //! Transactions and outcomes as bytes: prost in a frame with a format byte and a CRC.
 
+mod request;
 mod resource;
+
+pub(crate) use request::{digest, digest_bytes};
+pub(crate) use resource::some_position;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use higuma_model::{
-    Check, ClusterId, Effect, Idempotency, Key, Kind, MAX_ENTRY_BYTES, Operation, Outcome, Owner,
-    Refusal, RequestId, Terms, Timestamp, Transaction,
+    Check, ClusterId, Key, Kind, MAX_ENTRY_BYTES, Operation, Origin, Outcome, Owner, Refusal,
+    RequestId, Terms, Timestamp, Transaction,
 };
 use prost::Message;
 
@@ -38,9 +42,31 @@ pub enum Undecodable {
     Unknown(&'static str),
 }
 
-pub(crate) fn encode(transaction: &Transaction) -> Result<Bytes, TooLarge> {
+/// The highest field of `Command.kind` that this version applies. A leader proposes one above 1
+/// only where every member says that it applies it: an unknown committed command stops a node.
+pub(crate) const COMMANDS: u32 = 2;
+
+/// What an entry asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Command {
+    Transaction(Box<Transaction>, Origin),
+    /// The history before this version is given up.
+    Compact(u64),
+}
+
+/// A transaction and where it came from.
+pub(crate) fn encode_from(transaction: &Transaction, origin: &Origin) -> Result<Bytes, TooLarge> {
     let kind = proto::command::Kind::Transaction(transaction.into());
-    let command = proto::Command { kind: Some(kind) };
+    let known = (*origin != Origin::default()).then(|| origin.into());
+    framed(&proto::Command { kind: Some(kind), origin: known })
+}
+
+pub(crate) fn encode_compact(version: u64) -> Result<Bytes, TooLarge> {
+    let kind = proto::command::Kind::Compact(proto::Compact { version });
+    framed(&proto::Command { kind: Some(kind), origin: None })
+}
+
+fn framed(command: &proto::Command) -> Result<Bytes, TooLarge> {
     let length = command.encoded_len();
     if length > MAX_ENTRY_BYTES {
         return Err(TooLarge { bytes: length });
@@ -53,7 +79,22 @@ pub(crate) fn encode(transaction: &Transaction) -> Result<Bytes, TooLarge> {
     Ok(framed.freeze())
 }
 
+/// As [`encode_from`], of an unknown origin.
+#[cfg(test)]
+pub(crate) fn encode(transaction: &Transaction) -> Result<Bytes, TooLarge> {
+    encode_from(transaction, &Origin::default())
+}
+
+/// The transaction of a command.
+#[cfg(test)]
 pub(crate) fn decode(framed: &Bytes) -> Result<Transaction, Undecodable> {
+    match decode_command(framed)? {
+        Command::Transaction(transaction, _) => Ok(*transaction),
+        Command::Compact(_) => Err(Undecodable::Unknown("transaction")),
+    }
+}
+
+pub(crate) fn decode_command(framed: &Bytes) -> Result<Command, Undecodable> {
     match framed.first() {
         Some(&FORMAT) if framed.len() >= FRAME_BYTES => {}
         Some(&format) if format != FORMAT => return Err(Undecodable::Format(format)),
@@ -65,9 +106,27 @@ pub(crate) fn decode(framed: &Bytes) -> Result<Transaction, Undecodable> {
     }
     let command = proto::Command::decode(body).map_err(|_| Undecodable::Unknown("message"))?;
     match command.kind {
-        Some(proto::command::Kind::Transaction(transaction)) => transaction.try_into(),
+        Some(proto::command::Kind::Transaction(transaction)) => {
+            let origin = command.origin.map(Into::into).unwrap_or_default();
+            Ok(Command::Transaction(Box::new(transaction.try_into()?), origin))
+        }
+        Some(proto::command::Kind::Compact(compact)) => Ok(Command::Compact(compact.version)),
         None => Err(Undecodable::Unknown("command")),
     }
+}
+
+/// Whether a command only removes resources: taken even where the disk is nearly full.
+pub(crate) fn only_frees(framed: &Bytes) -> bool {
+    let transaction = match decode_command(framed) {
+        Ok(Command::Transaction(transaction, _)) => transaction,
+        Ok(Command::Compact(_)) => return true,
+        Err(_) => return false,
+    };
+    transaction.operations.iter().all(|operation| match operation {
+        Operation::Delete(_) | Operation::DeleteMesh(_) => true,
+        Operation::Receive(received) => received.upserts.is_empty(),
+        Operation::Put(_) | Operation::Adopt(_) => false,
+    })
 }
 
 /// A cluster's id as it is kept and sent: 16 bytes, big endian.
@@ -83,10 +142,7 @@ pub(crate) fn cluster_id(bytes: &Bytes) -> Result<ClusterId, Undecodable> {
 impl From<&Transaction> for proto::Transaction {
     fn from(transaction: &Transaction) -> Self {
         Self {
-            id: Some(proto::RequestId {
-                at_ms: transaction.id.at.0,
-                random: transaction.id.random,
-            }),
+            id: Some((&transaction.id).into()),
             at_ms: transaction.at.0,
             writer: Some((&transaction.writer).into()),
             demands: transaction.demands.iter().map(Into::into).collect(),
@@ -102,9 +158,8 @@ impl TryFrom<proto::Transaction> for Transaction {
     type Error = Undecodable;
 
     fn try_from(wire: proto::Transaction) -> Result<Self, Undecodable> {
-        let id = wire.id.ok_or(Undecodable::Unknown("request id"))?;
         Ok(Self {
-            id: RequestId { at: Timestamp(id.at_ms), random: id.random },
+            id: request_id(wire.id)?,
             at: Timestamp(wire.at_ms),
             writer: wire.writer.ok_or(Undecodable::Unknown("writer"))?.into(),
             demands: all(wire.demands)?,
@@ -118,67 +173,20 @@ impl TryFrom<proto::Transaction> for Transaction {
     }
 }
 
-impl From<&Idempotency> for proto::Idempotency {
-    fn from(named: &Idempotency) -> Self {
-        Self {
-            key: digest_bytes(named.key),
-            request: digest_bytes(named.request),
-            effects: named.effects.iter().map(Into::into).collect(),
-        }
+impl From<&RequestId> for proto::RequestId {
+    fn from(id: &RequestId) -> Self {
+        Self { at_ms: id.at.0, random: id.random }
     }
 }
 
-impl TryFrom<proto::Idempotency> for Idempotency {
-    type Error = Undecodable;
-
-    fn try_from(wire: proto::Idempotency) -> Result<Self, Undecodable> {
-        Ok(Self {
-            key: digest(&wire.key)?,
-            request: digest(&wire.request)?,
-            effects: all(wire.effects)?.into(),
-        })
-    }
+pub(crate) fn request_id(wire: Option<proto::RequestId>) -> Result<RequestId, Undecodable> {
+    let id = wire.ok_or(Undecodable::Unknown("request id"))?;
+    Ok(RequestId { at: Timestamp(id.at_ms), random: id.random })
 }
 
-impl From<&Effect> for proto::Effect {
-    fn from(effect: &Effect) -> Self {
-        use proto::effect::Kind;
-        let (kind, modified_at) = match effect {
-            Effect::Created => (Kind::Created, 0),
-            Effect::Updated => (Kind::Updated, 0),
-            Effect::Unchanged { modified_at } => (Kind::Unchanged, *modified_at),
-            Effect::Deleted => (Kind::Deleted, 0),
-        };
-        Self { kind: kind.into(), modified_at }
-    }
-}
-
-impl TryFrom<proto::Effect> for Effect {
-    type Error = Undecodable;
-
-    fn try_from(wire: proto::Effect) -> Result<Self, Undecodable> {
-        use proto::effect::Kind;
-        match Kind::try_from(wire.kind) {
-            Ok(Kind::Created) => Ok(Self::Created),
-            Ok(Kind::Updated) => Ok(Self::Updated),
-            Ok(Kind::Unchanged) => Ok(Self::Unchanged { modified_at: wire.modified_at }),
-            Ok(Kind::Deleted) => Ok(Self::Deleted),
-            Ok(Kind::Unspecified) | Err(_) => Err(Undecodable::Unknown("effect")),
-        }
-    }
-}
-
-/// A digest as it is kept: 16 bytes, big endian.
-fn digest_bytes(digest: u128) -> Bytes {
-    Bytes::copy_from_slice(&digest.to_be_bytes())
-}
-
-fn digest(bytes: &Bytes) -> Result<u128, Undecodable> {
-    let bytes = bytes.as_ref().try_into().map_err(|_| Undecodable::Unknown("digest"))?;
-    Ok(u128::from_be_bytes(bytes))
-}
-
-fn all<W, T: TryFrom<W, Error = Undecodable>>(wire: Vec<W>) -> Result<Vec<T>, Undecodable> {
+pub(crate) fn all<W, T: TryFrom<W, Error = Undecodable>>(
+    wire: Vec<W>,
+) -> Result<Vec<T>, Undecodable> {
     wire.into_iter().map(T::try_from).collect()
 }
 
@@ -200,7 +208,7 @@ impl TryFrom<proto::Key> for Key {
     }
 }
 
-fn kind(name: &str) -> Result<Kind, Undecodable> {
+pub(crate) fn kind(name: &str) -> Result<Kind, Undecodable> {
     name.parse().map_err(|_| Undecodable::Unknown("kind"))
 }
 

@@ -22,6 +22,7 @@ const IDENTITY: &str = "identity";
 const IDENTITY_ASIDE: &str = "identity.tmp";
 const LOCK: &str = "lock";
 const LOG: &str = "log";
+const SNAPSHOTS: &str = "snapshots";
 
 /// The owner of a data folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +109,10 @@ impl DataFolder {
         }
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Whose folder this is; none for one that was never claimed. Refuses another node's.
     pub(crate) fn identity(&self, node: u64) -> Result<Option<Identity>, FolderError> {
         match self.read()? {
@@ -134,7 +139,16 @@ impl DataFolder {
 
     /// The folder of the log's segments, created if need be.
     pub(crate) fn log_path(&self) -> Result<PathBuf, FolderError> {
-        let path = self.path.join(LOG);
+        self.within(LOG)
+    }
+
+    /// The folder of the snapshots, created if need be.
+    pub(crate) fn snapshots_path(&self) -> Result<PathBuf, FolderError> {
+        self.within(SNAPSHOTS)
+    }
+
+    fn within(&self, name: &str) -> Result<PathBuf, FolderError> {
+        let path = self.path.join(name);
         match fs::create_dir(&path) {
             Ok(()) => self.sync()?,
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
@@ -144,6 +158,11 @@ impl DataFolder {
     }
 
     /// Whether a log was ever created here, so that an empty one is damage.
+    /// Where the history is; made by whoever opens it.
+    pub(crate) fn history_path(&self) -> PathBuf {
+        self.path.join("history")
+    }
+
     pub(crate) fn had_log(&self) -> Result<bool, FolderError> {
         Ok(self.read()?.is_some_and(|(_, log)| log))
     }

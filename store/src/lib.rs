@@ -9,6 +9,7 @@
 mod cluster;
 mod codec;
 mod forming;
+mod history;
 mod identity;
 mod log;
 mod machine;
@@ -16,24 +17,35 @@ mod metrics;
 mod open;
 mod options;
 mod raft;
+mod room;
+mod snapshot;
 mod store;
 
 pub use cluster::{Cluster, Divergence, Member, MemberState};
 pub use codec::TooLarge;
 pub use forming::FormError;
+pub use history::{Change, Edit, Filter, History, HistoryError, Page, Seen, Watcher, keeps};
 pub use identity::FolderError;
 pub use machine::preview;
 pub use metrics::StoreCollector;
 pub use open::OpenError;
-pub use options::{Mutant, NodeId, Options, Timers, Tls};
+pub use options::{Incoming, Mutant, NodeId, Options, Timers, Tls};
 pub use raft::log_counters::LogCounts;
 pub use raft::log_storage::OpenLogError;
+pub use raft::retention::Retention;
+pub use snapshot::{Counts as SnapshotCounts, SnapshotError};
 pub use store::{Consistency, ReadError, Stopped, Store, WRITE_LIMIT, WriteError};
 
 #[cfg(feature = "testing")]
 pub mod testing;
 
-#[expect(unreachable_pub, unused_qualifications, clippy::too_many_lines, reason = "generated")]
+#[expect(
+    unreachable_pub,
+    unused_qualifications,
+    clippy::too_many_lines,
+    clippy::large_enum_variant,
+    reason = "generated"
+)]
 mod proto {
     tonic::include_proto!("higuma.store.v1");
 }

@@ -16,15 +16,44 @@ pub(crate) struct Machine {
     base: u64,
     /// The term of the last epoch: only the first blank entry of a newer one begins another.
     epoch_term: u64,
+    /// The history up to this version is given up.
+    compacted: u64,
 }
 
 impl Machine {
     pub(crate) fn new(cluster: ClusterId) -> Self {
-        Self { snapshot: Snapshot::new(cluster), base: 0, epoch_term: 0 }
+        Self { snapshot: Snapshot::new(cluster), base: 0, epoch_term: 0, compacted: 0 }
+    }
+
+    /// A machine as it was when its state was written down.
+    pub(crate) fn restored(snapshot: Snapshot, base: u64, epoch_term: u64) -> Self {
+        Self { snapshot, base, epoch_term, compacted: 0 }
+    }
+
+    /// The same, with the history given up to a version.
+    pub(crate) fn compacted_to(self, compacted: u64) -> Self {
+        Self { compacted, ..self }
     }
 
     pub(crate) fn snapshot(&self) -> &Snapshot {
         &self.snapshot
+    }
+
+    pub(crate) fn base(&self) -> u64 {
+        self.base
+    }
+
+    pub(crate) fn epoch_term(&self) -> u64 {
+        self.epoch_term
+    }
+
+    pub(crate) fn compacted(&self) -> u64 {
+        self.compacted
+    }
+
+    /// Gives up the history up to a version that there is.
+    pub(crate) fn compact(&mut self, version: u64) {
+        self.compacted = self.compacted.max(version.min(self.snapshot.version()));
     }
 
     /// A leader's blank entry.

@@ -8,6 +8,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 
 use crate::raft::log_counters::{LogCounts, SYNC_BOUNDS_US};
+use crate::snapshot::Counts as SnapshotCounts;
 use crate::store::Store;
 
 /// Exports a store's state and what its log did.
@@ -31,6 +32,7 @@ impl Collector for StoreCollector {
         let state = self.0.own_state();
         let bytes = self.0.snapshot().bytes();
         let counts = self.0.log_counts();
+        let files = self.0.snapshot_counts();
         let leads = u64::from(self.0.leader() == Some(self.0.node()));
         for (name, help, value) in [
             ("version", "Version of the last write applied here", state.version),
@@ -40,6 +42,13 @@ impl Collector for StoreCollector {
             ("raft_leader", "Whether this node leads its cluster", leads),
             ("raft_last_index", "Index of the last entry in the log", state.last_index),
             ("raft_applied_index", "Index of the last entry applied", state.applied_index),
+            (
+                "raft_purged_index",
+                "Index of the last entry no longer in the log",
+                state.purged_index,
+            ),
+            ("disk_low", "Whether this node's disk is nearly full", u64::from(state.disk_low)),
+            ("snapshot_index", "Index of the last entry in the newest snapshot", files.last_index),
         ] {
             let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
             let name = format!("higuma_store_{name}");
@@ -57,8 +66,37 @@ impl Collector for StoreCollector {
                 encoder.encode_descriptor(&name, help, unit.as_ref(), counter.metric_type())?;
             counter.encode(encoder)?;
         }
+        encode_snapshots(&mut encoder, &files, state.disk_free)?;
         encode_syncs(&mut encoder, &counts)
     }
+}
+
+fn encode_snapshots(
+    encoder: &mut DescriptorEncoder<'_>,
+    files: &SnapshotCounts,
+    free: u64,
+) -> Result<(), std::fmt::Error> {
+    for (name, help, value) in [
+        ("built", "Snapshots built", files.built),
+        ("installed", "Snapshots received from a leader and installed", files.installed),
+    ] {
+        let counter = ConstCounter::new(value);
+        let name = format!("higuma_store_snapshots_{name}");
+        let encoder = encoder.encode_descriptor(&name, help, None, counter.metric_type())?;
+        counter.encode(encoder)?;
+    }
+    let free = ConstGauge::new(i64::try_from(free).unwrap_or(i64::MAX));
+    let (name, help) = ("higuma_store_disk_free", "What this node may still write to its disk");
+    let unit = Some(&Unit::Bytes);
+    free.encode(encoder.encode_descriptor(name, help, unit, free.metric_type())?)?;
+    let size = ConstGauge::new(i64::try_from(files.bytes).unwrap_or(i64::MAX));
+    let (name, help) = ("higuma_store_snapshot_size", "Size of the newest snapshot");
+    let unit = Some(&Unit::Bytes);
+    size.encode(encoder.encode_descriptor(name, help, unit, size.metric_type())?)?;
+    let took = ConstGauge::new(seconds(files.last_build_us));
+    let (name, help) = ("higuma_store_snapshot_build", "How long the last build took");
+    let unit = Some(&Unit::Seconds);
+    took.encode(encoder.encode_descriptor(name, help, unit, took.metric_type())?)
 }
 
 /// How long the log's syncs took, from counters that are not cumulative to buckets that are.

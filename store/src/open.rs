@@ -3,29 +3,43 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock};
 
+use futures::TryStreamExt as _;
 use higuma_model::{ClusterId, Snapshot};
 use openraft::SnapshotPolicy;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::server::TcpIncoming;
 
 use crate::forming::{self, FormError, Founding};
+use crate::history::{Compactor, History, HistoryWriter};
 use crate::identity::{DataFolder, FolderError, Identity};
 use crate::log;
-use crate::machine::Machine;
+use crate::log::disk::Folder;
 use crate::options::{Mutant, NodeId, Options, Timers, Tls};
 use crate::proto::raft_server::RaftServer;
+use crate::raft::history_source::HistorySource;
 use crate::raft::log_storage::{LogStorage, OpenLogError};
-use crate::raft::network::{Links, MAX_MESSAGE_BYTES, Network};
+use crate::raft::log_writer::LogWriter;
+use crate::raft::network::{Links, LinksTls, MAX_MESSAGE_BYTES, Network};
+use crate::raft::retention::{Keeper, Retention, Watermarks};
 use crate::raft::running::{Raft, Running};
 use crate::raft::service::Service;
-use crate::raft::state_machine::{Applied, StateMachine};
-use crate::raft::types::Peer;
+use crate::raft::state_machine::{Applied, Files, StateMachine};
+use crate::raft::tls::{Gate, Known};
+use crate::raft::types::{LogId, Peer};
+use crate::raft::warden::{Sight, Warden};
+use crate::room::{Disk, Room, refusal};
+use crate::snapshot::{Found, SnapshotError, State};
 use crate::store::{Inner, Store};
 
 /// Entries of one append; their bytes are bounded where they are read (`Memory::read_some`).
 const MAX_PAYLOAD_ENTRIES: u64 = 64;
+
+/// How long a member may take to check and install a snapshot once it has it, at most; the time of
+/// the transfer comes on top. One of 100,000 resources takes a second on a busy machine.
+const INSTALL_SNAPSHOT_MS: u64 = 30_000;
 
 /// Why a store did not open.
 #[derive(Debug, thiserror::Error)]
@@ -40,8 +54,10 @@ pub enum OpenError {
     Form(#[from] FormError),
     #[error(transparent)]
     Log(#[from] OpenLogError),
-    #[error("the TLS of the Raft endpoint can't be used: {0}")]
-    Tls(tonic::transport::Error),
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    #[error("cannot start the history's thread: {0}")]
+    History(std::io::Error),
     #[error("Raft did not start: {0}")]
     Raft(String),
 }
@@ -49,7 +65,15 @@ pub enum OpenError {
 impl Store {
     /// Opens the store of one member and returns when it belongs to a formed cluster. While the
     /// cluster forms for the first time that takes until every member is up.
-    pub async fn open(mut options: Options) -> Result<Self, OpenError> {
+    pub async fn open(options: Options) -> Result<Self, OpenError> {
+        Self::open_keeping(options, Retention::default()).await
+    }
+
+    /// As [`open`](Self::open), with other sizes of what is kept.
+    pub(crate) async fn open_keeping(
+        mut options: Options,
+        retention: Retention,
+    ) -> Result<Self, OpenError> {
         let node = options.node;
         if !options.members.contains_key(&node) {
             let named = options.members.keys().copied().collect();
@@ -60,7 +84,10 @@ impl Store {
         let links = Links {
             node,
             members: options.members.clone(),
-            tls: options.tls.as_ref().map(|tls| tls.client.clone()),
+            tls: options.tls.as_ref().map(|tls| LinksTls {
+                config: tls.client.clone(),
+                cluster_name: tls.cluster_name.clone(),
+            }),
         };
         let founding = Arc::new(Founding::new(folder.clone(), node, known));
         let running = Arc::new(OnceLock::new());
@@ -68,7 +95,7 @@ impl Store {
         let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
         match options.listener.take() {
             Some(listener) => {
-                serve(&mut tasks, listener, options.tls.take(), service, stop.clone())?;
+                serve(&mut tasks, listener, options.tls.take(), service, stop.clone());
             }
             None if options.members.len() == 1 => {}
             None => return Err(OpenError::NoListener),
@@ -78,8 +105,17 @@ impl Store {
             None => forming::join(&founding, &links, &stop).await?,
         };
         let (timers, mutant) = (options.timers, options.mutant);
-        let member = Starting { folder, cluster, links, timers, mutant };
+        let member = Starting { folder, cluster, links, timers, mutant, retention };
         member.start(running, stop, tasks).await
+    }
+}
+
+impl Store {
+    fn begun(inner: Inner) -> Self {
+        let inner = Arc::new(inner);
+        let compactor = Compactor { store: Arc::downgrade(&inner), stop: inner.stop.clone() };
+        inner.begin_task(compactor.run());
+        Self { inner }
     }
 }
 
@@ -90,6 +126,15 @@ struct Starting {
     links: Links,
     timers: Timers,
     mutant: Option<Mutant>,
+    retention: Retention,
+}
+
+/// What a member finds on its disk.
+struct Durable {
+    log: LogStorage,
+    writer: LogWriter,
+    files: Arc<Files>,
+    state: Option<State>,
 }
 
 impl Starting {
@@ -97,49 +142,108 @@ impl Starting {
         self,
         running: Arc<OnceLock<Running>>,
         stop: CancellationToken,
-        tasks: JoinSet<()>,
+        mut tasks: JoinSet<()>,
     ) -> Result<Store, OpenError> {
         let node = self.links.node;
-        let identity = Identity { cluster: self.cluster, node };
-        let syncs = self.mutant != Some(Mutant::AckBeforeSync);
-        let options = log::Options { syncs, ..log::Options::default() };
-        let (log, writer) = LogStorage::open(&self.folder, identity, options)?;
+        let (disk, room) = self.room();
+        let Durable { log, writer, files, state } = self.durable().await?;
         let (failure, counters) = (log.failure(), log.counters());
-        let machine = Machine::new(self.cluster);
+        let watermarks = Watermarks::default();
+        let source = HistorySource::new(log.reader(), files.clone(), watermarks.clone());
+        let (history, history_writer) = self.history(source)?;
         let empty = Arc::new(Snapshot::new(self.cluster));
         let (applied_out, applied) = watch::channel(Applied { index: 0, snapshot: empty.clone() });
         let (snapshots_out, snapshots) = watch::channel(empty);
-        let raft = Raft::new(
-            node,
-            Arc::new(config(&self.timers)?),
-            Network { links: self.links.clone(), cluster: self.cluster },
-            log,
-            StateMachine::new(machine, applied_out, snapshots_out),
-        )
-        .await
-        .map_err(|error| OpenError::Raft(error.to_string()))?;
-        let patience = self.timers.election_max * 2;
-        let member = Running::new(raft, self.cluster, applied, patience);
-        self.begin(&member, &stop).await?;
+        let outputs = (applied_out, snapshots_out);
+        let start = (self.cluster, state);
+        let machine =
+            StateMachine::new(start, outputs, files.clone(), log.raise(), history.clone())
+                .map_err(|error| OpenError::Raft(error.to_string()))?;
+        let newest = files.newest().map_or(0, |kept| kept.place.last.index);
+        let payload = log.payload_up_to(newest);
+        let config = Arc::new(config(&self.timers)?);
+        let network = Network { links: self.links.clone(), cluster: self.cluster };
+        let raft = Raft::new(node, config, network, log, machine);
+        let raft = raft.await.map_err(|error| OpenError::Raft(error.to_string()))?;
+        let keeper = Keeper {
+            raft: raft.clone(),
+            files: files.clone(),
+            counters: counters.clone(),
+            retention: self.retention,
+            watermarks,
+            payload,
+        };
+        tasks.spawn(keeper.run(stop.clone()));
         let clients = clients(&self.links, self.cluster)?;
+        let (sight, seen) = watch::channel(room);
+        let warden = Warden {
+            node,
+            raft: raft.clone(),
+            files: files.clone(),
+            disk,
+            clients: clients.clone(),
+            least: self.retention.room,
+            sight,
+        };
+        tasks.spawn(warden.run(stop.clone()));
+        let patience = self.timers.election_max * 2;
+        let member = Running::new(raft, self.cluster, applied, patience, (files, seen));
+        self.begin(&member, &stop).await?;
         // Set once: `open` made this cell.
         let _ = running.set(member);
-        let tasks = Mutex::new(tasks);
-        let links = self.links;
-        let inner = Inner {
+        Ok(Store::begun(Inner {
             node,
-            links,
+            links: self.links,
             running,
             clients,
             snapshots,
             failure,
             counters,
             stop,
-            tasks,
+            tasks: Mutex::new(tasks),
             reads_stale: self.mutant == Some(Mutant::StaleRead),
             writer: Mutex::new(Some(writer)),
-        };
-        Ok(Store { inner: Arc::new(inner) })
+            history,
+            history_writer: Mutex::new(Some(history_writer)),
+        }))
+    }
+
+    /// Looks at the disk before anything is written: a full one gives its reserve free, so that a
+    /// start has room.
+    fn room(&self) -> (Disk, Sight) {
+        let mut disk = Disk::new(self.folder.path());
+        let own = disk.look(self.retention.room).unwrap_or_else(|error| {
+            tracing::warn!(%error, "can't tell how much room is on the disk");
+            Room::default()
+        });
+        // Of a single member nobody else need be asked.
+        let alone = self.links.members.len() == 1;
+        let refusal = refusal(&[(self.links.node, Some(own))]).filter(|_| alone);
+        (disk, Sight { own, refusal: refusal.map(Into::into) })
+    }
+
+    /// Begins to write the history behind what will be applied.
+    fn history(&self, source: HistorySource) -> Result<(History, HistoryWriter), OpenError> {
+        let history = History::new(self.folder.history_path(), self.cluster);
+        let writer = HistoryWriter::start(&history, Box::new(source));
+        Ok((history, writer.map_err(OpenError::History)?))
+    }
+
+    /// Opens what is on the disk: the newest snapshot that serves, and the log after it.
+    async fn durable(&self) -> Result<Durable, OpenError> {
+        let identity = Identity { cluster: self.cluster, node: self.links.node };
+        let syncs = self.mutant != Some(Mutant::AckBeforeSync);
+        let options = log::Options { syncs, ..log::Options::default() };
+        // Before the log, which makes itself ready to be written: what another version left is not
+        // touched.
+        let found = Found::read(Folder::new(self.folder.snapshots_path()?, syncs), self.cluster)?;
+        let (mut log, writer) = LogStorage::open(&self.folder, identity, options)?;
+        let (files, state) = found.serve(log.purged().map(|id| id.index))?;
+        if let Some(state) = &state {
+            let followed = log.follow_snapshot(LogId::from(state.place.last)).await;
+            followed.map_err(|error| OpenError::Raft(error.to_string()))?;
+        }
+        Ok(Durable { log, writer, files: Arc::new(files), state })
     }
 
     /// The founder begins the log, once every member has the cluster's id on its disk.
@@ -187,7 +291,10 @@ fn config(timers: &Timers) -> Result<openraft::Config, OpenError> {
         election_timeout_min: millis(timers.election_min),
         election_timeout_max: millis(timers.election_max),
         max_payload_entries: MAX_PAYLOAD_ENTRIES,
+        // Both are the keeper's, which knows of more than openraft does.
         snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: u64::MAX,
+        install_snapshot_timeout: INSTALL_SNAPSHOT_MS,
         enable_pre_vote: Some(true),
         // A restored leader would confirm reads with the committed index that its disk has, which
         // lags behind what it acknowledged. An election appends an entry that reads wait for.
@@ -203,21 +310,28 @@ fn serve(
     tls: Option<Tls>,
     service: Service,
     stop: CancellationToken,
-) -> Result<(), OpenError> {
-    let mut server = tonic::transport::Server::builder().tcp_nodelay(true);
-    if let Some(tls) = tls {
-        server = server.tls_config(tls.server).map_err(OpenError::Tls)?;
-    }
+) {
+    let cluster_name = tls.as_ref().and_then(|tls| tls.cluster_name.clone());
+    let gate = Gate { node: service.node, cluster_name };
     let service = RaftServer::new(service)
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
-    let router = server.add_service(service);
+    let router =
+        tonic::transport::Server::builder().add_service(InterceptedService::new(service, gate));
     tasks.spawn(async move {
-        let incoming = TcpListenerStream::new(listener);
-        let served = router.serve_with_incoming_shutdown(incoming, stop.cancelled()).await;
+        let stopped = stop.cancelled();
+        let served = match tls {
+            None => {
+                let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+                router.serve_with_incoming_shutdown(incoming, stopped).await
+            }
+            Some(tls) => {
+                let incoming = (tls.accept)(listener).map_ok(Known::from);
+                router.serve_with_incoming_shutdown(incoming, stopped).await
+            }
+        };
         if let Err(error) = served {
             tracing::error!(%error, "the Raft endpoint ended");
         }
     });
-    Ok(())
 }

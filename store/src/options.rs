@@ -1,10 +1,16 @@
 //! What a store is opened with.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tonic::transport::{ClientTlsConfig, ServerTlsConfig};
+use futures::stream::BoxStream;
+use higuma_model::ClusterName;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::server::TlsStream;
 
 /// A member's number in its cluster, from 1; never used twice.
 pub type NodeId = u64;
@@ -18,7 +24,7 @@ pub struct Options {
     /// without peers, which needs no listener.
     pub members: BTreeMap<NodeId, String>,
     /// Where the other members reach this one; none for a single member.
-    pub listener: Option<tokio::net::TcpListener>,
+    pub listener: Option<TcpListener>,
     /// None: plaintext, for the caller to refuse off loopback.
     pub tls: Option<Tls>,
     pub timers: Timers,
@@ -41,11 +47,25 @@ impl Mutant {
         &[("ack-before-sync", Self::AckBeforeSync), ("stale-read", Self::StaleRead)];
 }
 
-/// Mutual TLS of the Raft endpoint.
-#[derive(Debug, Clone)]
+/// Connections of callers that showed a certificate and were let in.
+pub type Incoming = BoxStream<'static, io::Result<TlsStream<TcpStream>>>;
+
+/// Mutual TLS of the Raft endpoint. What it shows and trusts is asked at each connection, so the
+/// certificates may change while the store is open.
 pub struct Tls {
-    pub server: ServerTlsConfig,
-    pub client: ClientTlsConfig,
+    /// Takes the listener's connections through their handshakes.
+    pub accept: Box<dyn FnOnce(TcpListener) -> Incoming + Send>,
+    /// With HTTP/2 by ALPN.
+    pub client: Arc<rustls::ClientConfig>,
+    /// The cluster's name, if every certificate has to carry it with its node's number
+    /// ([`ClusterName::node_uri`]); none: any certificate that `accept` lets in will do.
+    pub cluster_name: Option<ClusterName>,
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls").field("cluster_name", &self.cluster_name).finish_non_exhaustive()
+    }
 }
 
 /// Raft's timers. After a leader's death the next one takes `election_max` plus a random time

@@ -4,10 +4,11 @@ mod error;
 mod leader;
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
-use higuma_model::{ClusterId, Outcome, Refusal, Snapshot, Transaction};
+use higuma_model::{ClusterId, Origin, Outcome, Refusal, Snapshot, Transaction};
 use openraft::async_runtime::watch::WatchReceiver as _;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -16,12 +17,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{Cluster, Member, MemberState};
 use crate::codec;
+use crate::history::{History, HistoryWriter};
 use crate::options::NodeId;
 use crate::proto;
 use crate::raft::log_counters::{LogCounters, LogCounts};
 use crate::raft::log_writer::LogWriter;
 use crate::raft::network::{Client, Links};
 use crate::raft::running::{Proposed, Running};
+use crate::snapshot::Counts as SnapshotCounts;
 
 pub use error::{ReadError, Stopped, WriteError};
 
@@ -71,6 +74,15 @@ pub(crate) struct Inner {
     pub(crate) reads_stale: bool,
     /// Writes the log until openraft drops it.
     pub(crate) writer: Mutex<Option<LogWriter>>,
+    pub(crate) history: History,
+    pub(crate) history_writer: Mutex<Option<HistoryWriter>>,
+}
+
+impl Inner {
+    /// A task that ends with the store.
+    pub(crate) fn begin_task(&self, task: impl Future<Output = ()> + Send + 'static) {
+        owned(&self.tasks).spawn(task);
+    }
 }
 
 impl Store {
@@ -124,6 +136,11 @@ impl Store {
         self.inner.counters.counts()
     }
 
+    /// What became of this node's snapshots.
+    pub fn snapshot_counts(&self) -> SnapshotCounts {
+        self.running().files.counts()
+    }
+
     /// Resolves when the store can't go on, with the reason: the process must end.
     pub async fn failed(&self) -> Arc<str> {
         let mut failure = self.inner.failure.clone();
@@ -136,7 +153,18 @@ impl Store {
     /// Applies a transaction: returns its version once it is durable on a majority and visible
     /// in this node's [`watch`](Self::watch).
     pub async fn write(&self, transaction: &Transaction) -> Result<u64, WriteError> {
-        let command = codec::encode(transaction)?;
+        let who = Some(transaction.writer.to_string().into());
+        let origin = Origin { who, node: self.inner.node, ..Origin::default() };
+        self.write_from(transaction, &origin).await
+    }
+
+    /// As [`write`](Self::write), for somebody else: who asked for it, and why, is kept with it.
+    pub async fn write_from(
+        &self,
+        transaction: &Transaction,
+        origin: &Origin,
+    ) -> Result<u64, WriteError> {
+        let command = codec::encode_from(transaction, origin)?;
         let started = Instant::now();
         let mut unknown = None;
         loop {
@@ -159,6 +187,21 @@ impl Store {
                 });
             }
             self.leader_changes(limit.saturating_sub(started.elapsed())).await;
+        }
+    }
+
+    /// Every version of what operators wrote, as far as it is kept.
+    pub fn history(&self) -> &History {
+        &self.inner.history
+    }
+
+    /// Gives up the history up to a version, on every node.
+    pub(crate) async fn compact(&self, version: u64) -> Result<(), String> {
+        let command = codec::encode_compact(version).map_err(|error| error.to_string())?;
+        match self.propose(command, WRITE_LIMIT).await {
+            Proposed::Applied { .. } => Ok(()),
+            Proposed::NotLeader(_) => Err("this node no longer leads".to_owned()),
+            Proposed::Busy(why) | Proposed::Unknown(why) => Err(why),
         }
     }
 
@@ -216,6 +259,16 @@ impl Store {
         if tokio::time::timeout(ENDPOINT_LIMIT, ended).await.is_err() {
             tracing::warn!("a member keeps its connection open; cutting it");
             tasks.shutdown().await;
+        }
+        let files = self.running().files.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || files.close()).await {
+            tracing::error!(%error, "the snapshots did not end cleanly");
+        }
+        let history = owned(&self.inner.history_writer).take();
+        if let Some(history) = history
+            && let Err(error) = tokio::task::spawn_blocking(move || history.join()).await
+        {
+            tracing::error!(%error, "the history's thread did not end cleanly");
         }
         let writer = owned(&self.inner.writer).take();
         if let Some(writer) = writer {

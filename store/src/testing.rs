@@ -1,5 +1,5 @@
-//! The durable log by itself, for programs that kill it or cut its power and then look at what is
-//! left. Every entry's bytes follow from its index, so that nothing else need be remembered.
+//! A store that keeps little, and the durable log by itself, for programs that kill it or cut its
+//! power and then look at what is left. Every entry's bytes follow from its index, so that nothing else need be remembered.
 
 use std::io;
 use std::path::Path;
@@ -12,10 +12,22 @@ use higuma_model::ClusterId;
 
 use crate::identity::{DataFolder, Identity};
 use crate::log::Options;
+use crate::open::OpenError;
 use crate::raft::log_storage::LogStorage;
 use crate::raft::log_writer::LogWriter;
 use crate::raft::types::{Command, Entry, Payload, Types};
 use crate::raft::wire::log_id;
+use crate::{Retention, Store};
+
+impl Store {
+    /// As [`Store::open`], with other sizes of what is kept of the log.
+    pub async fn open_with(
+        options: crate::Options,
+        retention: Retention,
+    ) -> Result<Self, OpenError> {
+        Self::open_keeping(options, retention).await
+    }
+}
 
 const OWNER: Identity = Identity { cluster: ClusterId(0x7e57), node: 1 };
 
@@ -83,4 +95,14 @@ fn known(index: u64) -> Entry {
     let bytes: Vec<u8> =
         (0..long + mixed % 3000).map(|at| (mixed >> (at % 57)) as u8 ^ at as u8).collect();
     Entry { log_id: log_id(1, index), payload: Payload::Command(Command(Bytes::from(bytes))) }
+}
+
+/// The bytes of a snapshot file whose state has one of everything: what a later version must read.
+pub fn snapshot_file() -> io::Result<Vec<u8>> {
+    crate::snapshot::testing::file().map_err(io::Error::other)
+}
+
+/// Whether a file is understood, and holds the state of [`snapshot_file`].
+pub fn reads_snapshot_file(bytes: &[u8]) -> Result<bool, String> {
+    crate::snapshot::testing::reads(bytes)
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use higuma_model::{
     Audience, Draft, Key, Labels, Operation, Owner, RequestId, Spec, Terms, Timestamp, Transaction,
 };
-use higuma_store::{OpenError, Options, Store, Timers};
+use higuma_store::{OpenError, Options, Retention, Store, Timers, testing};
 use higuma_testkit::poll_until;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -22,8 +22,15 @@ const FIRST_FRAME_AT: usize = 64;
 /// A spec that is found in the file again.
 const SPEC: &str = r#"{"routing":{"localityAwareLoadBalancing":true}}"#;
 
+/// So little that one write makes a snapshot.
+const LITTLE: Retention = Retention { entries: 1, bytes: 1, keep: 0, room: 0 };
+
 async fn open(folder: &Path) -> Result<Store, OpenError> {
-    Store::open(Options {
+    open_keeping(folder, Retention::default()).await
+}
+
+async fn open_keeping(folder: &Path, retention: Retention) -> Result<Store, OpenError> {
+    let options = Options {
         folder: folder.to_owned(),
         node: 1,
         members: BTreeMap::from([(1, "127.0.0.1:1".to_owned())]),
@@ -31,14 +38,14 @@ async fn open(folder: &Path) -> Result<Store, OpenError> {
         tls: None,
         timers: Timers::default(),
         mutant: None,
-    })
-    .await
+    };
+    Store::open_with(options, retention).await
 }
 
-/// A folder with one write in it.
-async fn folder() -> tempfile::TempDir {
+/// A folder with one write in it: in its log, and in a snapshot where `retention` says so.
+async fn folder(retention: Retention) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path()).await.unwrap();
+    let store = open_keeping(folder.path(), retention).await.unwrap();
     let draft = Draft {
         key: Key::mesh_resource("default"),
         audience: Audience::AllZones,
@@ -57,6 +64,10 @@ async fn folder() -> tempfile::TempDir {
     };
     let written = async || store.write(&transaction).await;
     poll_until("a write", PATIENCE, written, Result::is_ok).await.unwrap().unwrap();
+    let counts = async || store.snapshot_counts();
+    let holds = store.own_state().applied_index;
+    let built = |index| index >= holds || retention.entries > holds;
+    poll_until("a snapshot", PATIENCE, counts, |c| built(c.last_index)).await.unwrap();
     store.shutdown().await;
     folder
 }
@@ -85,6 +96,19 @@ fn newer_segment(bytes: &mut [u8]) {
     bytes[FORMAT_AT] = 2;
     let crc = crc32fast::hash(&bytes[..CRC_AT]);
     bytes[CRC_AT..CRC_AT + 4].copy_from_slice(&crc.to_le_bytes());
+}
+
+fn newest_snapshot(folder: &Path) -> PathBuf {
+    let mut names = contents(&folder.join("snapshots")).into_keys();
+    names.rfind(|path| path.extension().is_some_and(|e| e == "snap")).unwrap()
+}
+
+/// See `store/src/snapshot/frame.rs`.
+fn newer_snapshot(bytes: &mut [u8]) {
+    bytes[FORMAT_AT] = 2;
+    let end = 16 + u32::from_le_bytes(bytes[12..16].try_into().unwrap()) as usize;
+    let crc = crc32fast::hash(&bytes[..end]);
+    bytes[end..end + 4].copy_from_slice(&crc.to_le_bytes());
 }
 
 /// Makes the command that holds [`SPEC`] one of format 2, in a frame that is whole.
@@ -126,9 +150,13 @@ async fn a_folder_of_a_newer_version_is_refused_and_left_as_it_is() {
     for (file, make_newer) in [
         ("identity", &newer_identity as &dyn Fn(&mut Vec<u8>)),
         (segment, &|bytes: &mut Vec<u8>| newer_segment(bytes)),
+        ("snapshots", &|bytes: &mut Vec<u8>| newer_snapshot(bytes)),
     ] {
-        let folder = folder().await;
-        let path = folder.path().join(file);
+        let folder = folder(LITTLE).await;
+        let path = match file {
+            "snapshots" => newest_snapshot(folder.path()),
+            _ => folder.path().join(file),
+        };
         change(&path, make_newer);
         let before = contents(folder.path());
         let Err(error) = open(folder.path()).await else { panic!("{file}: opened") };
@@ -146,11 +174,21 @@ async fn a_folder_of_a_newer_version_is_refused_and_left_as_it_is() {
 
 #[tokio::test]
 async fn a_command_of_a_newer_version_stops_the_store() {
-    let folder = folder().await;
+    let folder = folder(Retention::default()).await;
     change(&folder.path().join("log/0000000000000001.wal"), |bytes| newer_command(bytes));
     let why = match open(folder.path()).await {
         Ok(store) => tokio::time::timeout(PATIENCE, store.failed()).await.unwrap().to_string(),
         Err(error) => error.to_string(),
     };
     assert!(why.contains("format 2 is not known to this version; upgrade this node"), "{why}");
+}
+
+/// Written by the first version that had snapshots. Never to be written anew: a node of today must
+/// read what that version left on its disk.
+#[test]
+fn a_snapshot_of_format_1_is_read() {
+    let golden = include_bytes!("golden/snapshot-1.snap");
+    assert_eq!(testing::reads_snapshot_file(golden), Ok(true));
+    let now = testing::snapshot_file().unwrap();
+    assert!(now == golden, "written differently now: give it a new format, or mend this");
 }

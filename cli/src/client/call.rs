@@ -16,6 +16,7 @@ pub(crate) struct Request {
     /// Segments of the path, not encoded.
     path: Vec<String>,
     query: Vec<(&'static str, String)>,
+    pub(crate) headers: Vec<(&'static str, String)>,
     pub(crate) body: Option<Value>,
     /// `Idempotency-Key`: what every attempt at this request carries, so that it is done once.
     pub(crate) key: Option<String>,
@@ -91,7 +92,8 @@ impl From<CallError> for Failure {
 impl Request {
     pub(crate) fn get(path: &[&str]) -> Self {
         let path = path.iter().map(|part| (*part).to_owned()).collect();
-        Self { method: Method::GET, path, query: Vec::new(), body: None, key: None }
+        let (query, headers) = (Vec::new(), Vec::new());
+        Self { method: Method::GET, path, query, headers, body: None, key: None }
     }
 
     pub(crate) fn post(path: &[&str], body: Value) -> Self {
@@ -123,6 +125,19 @@ impl Request {
     pub(crate) fn query(mut self, key: &'static str, value: impl Into<String>) -> Self {
         self.query.push((key, value.into()));
         self
+    }
+
+    pub(crate) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// Why it is done, for the history.
+    pub(crate) fn reason(self, reason: Option<String>) -> Self {
+        match reason {
+            Some(reason) => self.header("higuma-reason", reason),
+            None => self,
+        }
     }
 
     pub(crate) fn body(mut self, body: Value) -> Self {

@@ -146,14 +146,55 @@ impl Client {
         part.min(left).max(PAUSE)
     }
 
-    async fn attempt(&self, server: &Url, request: &Request, timeout: Duration) -> Outcome {
+    fn call(&self, server: &Url, request: &Request) -> reqwest::RequestBuilder {
         let mut call = self.http.request(request.method.clone(), request.url(server));
-        if let Some(body) = &request.body {
-            call = call.json(body);
+        for (name, value) in &request.headers {
+            // As bytes: a reason may be of any language.
+            call = call.header(*name, value.as_bytes());
         }
         if let Some(key) = &request.key {
             call = call.header("idempotency-key", key);
         }
+        match &request.body {
+            Some(body) => call.json(body),
+            None => call,
+        }
+    }
+
+    /// Begins an answer without an end at the first server that gives one; with it the version
+    /// that it said it is at. Each call begins with the next server.
+    pub(crate) async fn open(
+        &self,
+        request: &Request,
+    ) -> Result<(Response, Option<u64>), CallError> {
+        let mut attempts = Vec::new();
+        for server in self.in_order() {
+            self.last.store((server + 1) % self.servers.len(), Ordering::Relaxed);
+            let url = &self.servers[server];
+            let begun = tokio::time::timeout(self.timeout, self.call(url, request).send()).await;
+            let why = match begun {
+                Ok(Ok(response)) => {
+                    let head = Head::of(&response);
+                    if head.status.is_success() {
+                        return Ok((response, head.version));
+                    }
+                    let body = whole(response).await.unwrap_or_default();
+                    match head.outcome(url, body) {
+                        Outcome::Refused(refused) => return Err(CallError::Refused(refused)),
+                        Outcome::Busy(why, _) | Outcome::Failed(why) | Outcome::Unknown(why) => why,
+                        Outcome::Answered(_) => "its answer ended".to_owned(),
+                    }
+                }
+                Ok(Err(error)) => call::reason(&error),
+                Err(_) => format!("no answer within {:.1?}", self.timeout),
+            };
+            attempts.push(Attempt { server: address::shown(url), why });
+        }
+        Err(CallError::Unavailable { request: request.shown(), attempts })
+    }
+
+    async fn attempt(&self, server: &Url, request: &Request, timeout: Duration) -> Outcome {
+        let call = self.call(server, request);
         let writes = request.method != Method::GET;
         let broken =
             |why: String| if writes { Outcome::Unknown(why) } else { Outcome::Failed(why) };

@@ -6,8 +6,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
-use higuma_serve::pki::{Authority, Subject, write_certificate, write_key};
+use higuma_serve::pki::{Authority, Described, Subject, write_certificate};
 
+use crate::certificates::{add_address, ca, is_address, issue, of, write};
 use crate::failure::Failure;
 use crate::output::print;
 
@@ -44,13 +45,11 @@ impl FromStr for Holder {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || format!("{text:?} is not of the form NAME=ADDR,ADDR");
-        let plain = |word: &str, more: &[char]| {
-            let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || more.contains(&c);
-            !word.is_empty() && word.len() <= 253 && word.chars().all(allowed)
-        };
+        // A name is of what an address is of, but without dots and colons.
+        let is_name = |word: &str| is_address(word) && !word.contains(['.', ':']);
         let (name, addresses) = text.split_once('=').ok_or_else(wrong)?;
         let addresses: Vec<_> = addresses.split(',').map(str::to_owned).collect();
-        if !plain(name, &[]) || !addresses.iter().all(|address| plain(address, &['.', ':'])) {
+        if !is_name(name) || !addresses.iter().all(|address| is_address(address)) {
             return Err(wrong());
         }
         Ok(Self { name: name.to_owned(), addresses })
@@ -61,10 +60,7 @@ impl Holder {
     fn subject(&self) -> Subject {
         let mut subject = Subject { common_name: self.name.clone(), ..Subject::default() };
         for address in &self.addresses {
-            match address.parse() {
-                Ok(ip) => subject.ips.push(ip),
-                Err(_) => subject.dns.push(address.clone()),
-            }
+            add_address(&mut subject, address);
         }
         subject
     }
@@ -92,34 +88,23 @@ pub(super) fn certificates(args: &CertificatesArgs) -> Result<(), Failure> {
     }
 }
 
-/// The CA's certificate in a folder.
-pub(super) fn ca(folder: &Path) -> PathBuf {
-    folder.join("ca.pem")
-}
-
-/// Certificate and key of a process, in a folder.
-pub(super) fn of(folder: &Path, name: &str) -> (PathBuf, PathBuf) {
-    (folder.join(format!("{name}.pem")), folder.join(format!("{name}-key.pem")))
-}
-
-/// Makes them, if one is missing; says whether.
+/// Makes them, if one is missing or says less of its holder than it should; says whether.
 pub(super) fn make(folder: &Path, subjects: &[Subject]) -> Result<bool, Failure> {
     let present = |subject: &Subject| {
         let (certificate, key) = of(folder, &subject.common_name);
-        certificate.exists() && key.exists()
+        let described = std::fs::read_to_string(certificate);
+        let described = described.ok().and_then(|pem| Described::of_pem(&pem).ok());
+        let says = |uri| described.as_ref().is_some_and(|said| said.uris.contains(uri));
+        key.exists() && described.is_some() && subject.uris.iter().all(says)
     };
     if ca(folder).exists() && subjects.iter().all(present) {
         return Ok(false);
     }
     let failed = |error| Failure::refused(format!("cannot make the lab's certificates: {error}"));
     let authority = Authority::generate("higuma lab", VALIDITY).map_err(failed)?;
+    let issued = issue(&authority, subjects, VALIDITY)?;
     write_certificate(&ca(folder), authority.certificate_pem()).map_err(failed)?;
-    for subject in subjects {
-        let issued = authority.issue(subject, VALIDITY).map_err(failed)?;
-        let (certificate, key) = of(folder, &subject.common_name);
-        write_certificate(&certificate, &issued.certificate_pem).map_err(failed)?;
-        write_key(&key, &issued.key_pem).map_err(failed)?;
-    }
+    write(folder, subjects, &issued)?;
     Ok(true)
 }
 

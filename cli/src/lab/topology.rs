@@ -8,10 +8,14 @@
 
 mod zones;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
-use super::certificates;
+use higuma_model::ClusterName;
+use higuma_serve::pki::Subject;
+
+use crate::certificates;
 
 pub(super) const DEFAULT_BASE: &str = "127.77";
 
@@ -21,6 +25,8 @@ const RAFT: u16 = 5684;
 /// Where zones connect to.
 const KDS: u16 = 5685;
 const GLOBALS: u8 = 3;
+/// In the certificates of the lab's globals and zones.
+const CLUSTER_NAME: &str = "lab";
 
 /// The first two numbers of the lab's addresses; the first is 127, so that all are loopback.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,6 +177,20 @@ pub(super) fn plans(layout: &Layout) -> Vec<Plan> {
     globals.chain(zones).collect()
 }
 
+/// What the certificates of the processes say that have one.
+pub(super) fn subjects(layout: &Layout) -> Vec<Subject> {
+    let cluster: ClusterName = CLUSTER_NAME.parse().expect("invariant: the lab's name is valid");
+    let nodes = (1..=GLOBALS).map(|node| (format!("global-{node}"), cluster.node_uri(node.into())));
+    let nodes: BTreeMap<_, _> = nodes.collect();
+    let called = plans(layout).into_iter().filter(|plan| plan.role.has_certificate());
+    let subject = |plan: Plan| {
+        let of_zone = plan.zone.map(|zone| cluster.zone_uri(zone));
+        let uris = nodes.get(&plan.name).cloned().or(of_zone).into_iter().collect();
+        Subject { common_name: plan.name, ips: vec![plan.address], uris, ..Subject::default() }
+    };
+    called.map(subject).collect()
+}
+
 fn global(layout: &Layout, node: u8) -> Plan {
     let name = format!("global-{node}");
     let address = layout.base.address(0, node);
@@ -181,6 +201,7 @@ fn global(layout: &Layout, node: u8) -> Plan {
     argv.extend(words(&["--data-dir", &layout.data().join(&name).display().to_string()]));
     argv.extend(words(&["--members", &members.join(","), "--bind", &address.to_string()]));
     argv.extend(layout.tls(&name));
+    argv.extend(words(&["--cluster-name", CLUSTER_NAME]));
     Plan {
         name,
         workload: None,

@@ -6,10 +6,9 @@ use std::path::Path;
 use std::process::Child;
 use std::time::Duration;
 
-use higuma_serve::pki::Subject;
 use tokio::time::Instant;
 
-use super::topology::{Layout, Plan, plans};
+use super::topology::{Layout, Plan, plans, subjects};
 use super::{certificates, down, process, record::Record};
 use crate::failure::{Exit, Failure};
 use crate::output::{note, print};
@@ -124,14 +123,7 @@ fn prepare(layout: &Layout) -> Result<Record, Failure> {
 
 /// Those of an earlier lab in this folder are kept.
 fn certify(layout: &Layout) -> Result<(), Failure> {
-    let called = plans(layout).into_iter().filter(|plan| plan.role.has_certificate());
-    let subject = |plan: Plan| Subject {
-        common_name: plan.name,
-        ips: vec![plan.address],
-        ..Subject::default()
-    };
-    let subjects: Vec<_> = called.map(subject).collect();
-    certificates::make(&layout.pki(), &subjects).map(|_| ())
+    certificates::make(&layout.pki(), &subjects(layout)).map(|_| ())
 }
 
 /// A port that another program holds would show as that program's readiness, or as a puzzle.

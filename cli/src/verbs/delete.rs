@@ -16,7 +16,8 @@ pub(crate) async fn delete(args: &DeleteArgs) -> Result<(), Failure> {
         Scope::Mesh => args.mesh.as_deref().unwrap_or(&session.mesh),
     };
     let key = Key::new(args.kind, mesh, &args.name);
-    match session.client.send(&Request::one(Method::DELETE, &key).once()?).await {
+    let request = Request::one(Method::DELETE, &key).reason(args.why.reason.clone());
+    match session.client.send(&request.once()?).await {
         Ok(answer) => print(format!("deleted {}{}", shown(&key), at_version(answer.version))),
         Err(CallError::Refused(why)) if why.status == StatusCode::NOT_FOUND => {
             if why.repeated {

@@ -39,6 +39,9 @@ async fn one(client: &Client, args: &GetArgs, mesh: &str, name: &str) -> Result<
     if args.stale {
         request = request.query("consistency", "stale");
     }
+    if let Some(at) = &args.at {
+        request = request.query("at", &**at);
+    }
     let answer = client.send(&request).await.map_err(|error| match error {
         CallError::Refused(why) if why.status == StatusCode::NOT_FOUND => {
             let detail =

@@ -2,12 +2,16 @@
 
 mod adopt;
 mod apply;
+mod changes;
 mod completion;
 mod config;
 mod delete;
 mod get;
+mod history;
 mod inspect;
+mod rollback;
 mod version;
+mod watch;
 
 use crate::args::Connection;
 use crate::client::Client;
@@ -20,8 +24,11 @@ pub(crate) use completion::completion;
 pub(crate) use config::config;
 pub(crate) use delete::delete;
 pub(crate) use get::get;
+pub(crate) use history::{diff, history};
 pub(crate) use inspect::inspect;
+pub(crate) use rollback::rollback;
 pub(crate) use version::version;
+pub(crate) use watch::watch;
 
 /// A cluster, and the mesh of commands that name none.
 struct Session {

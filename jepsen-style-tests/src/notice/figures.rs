@@ -13,6 +13,8 @@ type Looked = Operation<serde_json::Value, Sight>;
 /// What shows a fault, and the time after which it was seen, if it was.
 type Sign = (&'static str, Option<Micros>);
 
+const ANOTHER_LEADS: &str = "another leads";
+
 fn is_global(looked: &Looked) -> bool {
     looked.outcome.answer().is_some_and(|sight| sight.standing.is_none())
 }
@@ -70,6 +72,11 @@ impl Nodes {
         }
         let left: BTreeSet<String> = self.globals.difference(&lost).cloned().collect();
         let mut signs = self.at_globals(&watched, &lost, &left);
+        if matches!(event.fault, Fault::DiskFull { .. }) {
+            // A node whose disk is full is there until it has to write past what it prepared.
+            signs.retain(|(what, _)| *what == ANOTHER_LEADS);
+            return signs;
+        }
         if left.is_empty() && self.zones.is_disjoint(&lost) && !self.zones.is_empty() {
             let alone = |looked: &Looked, sight: &Sight| {
                 self.zones.contains(&looked.node) && sight.standing.as_deref() != Some("Synced")
@@ -125,7 +132,7 @@ impl Nodes {
                 left.contains(&looked.node) && sight.leader.is_none()
             };
             signs.push(match left.len() > dead {
-                true => ("another leads", watched.while_it_held(|l, s| led(left, l, s))),
+                true => (ANOTHER_LEADS, watched.while_it_held(|l, s| led(left, l, s))),
                 false => ("nobody leads", watched.while_it_held(nobody)),
             });
         }

@@ -30,7 +30,7 @@ async fn zone(folder: &std::path::Path) -> Zone {
         views,
         live: Live::new(),
         books: Books::new(),
-        ca_pem: String::new(),
+        ca_pem: Box::new(String::new),
         instance: "i".to_owned(),
         stop: CancellationToken::new(),
     }

@@ -69,7 +69,7 @@ fn operation() -> impl Strategy<Value = Value> {
 
 fn work(operations: &[Value]) -> Work {
     let asked = asked::parse(json!({ "operations": operations }), false).expect("well-formed");
-    Work { asked, query: Query::default(), named: None }
+    Work { asked, query: Query::default(), named: None, origin: Default::default() }
 }
 
 /// What a state says, without versions and times.

@@ -59,7 +59,7 @@ impl From<Upstream> for proto::Position {
     }
 }
 
-fn some_position(wire: Option<proto::Position>) -> Result<Upstream, Undecodable> {
+pub(crate) fn some_position(wire: Option<proto::Position>) -> Result<Upstream, Undecodable> {
     let position = wire.ok_or(Undecodable::Unknown("position"))?;
     Ok(Upstream {
         cluster: cluster_id(&position.cluster)?,

@@ -10,7 +10,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt as _};
 use std::path::PathBuf;
 
 /// One folder of files. Names are plain file names.
-pub(crate) trait Disk: Clone + Send + 'static {
+pub(crate) trait Disk: Clone + Send + Sync + 'static {
     type File: DiskFile;
 
     /// The whole path of a name, for messages.
@@ -19,7 +19,7 @@ pub(crate) trait Disk: Clone + Send + 'static {
     fn read(&self, name: &str) -> io::Result<Vec<u8>>;
     /// An empty file to write; what stood under the name is gone.
     fn create(&self, name: &str) -> io::Result<Self::File>;
-    /// An existing file to write.
+    /// An existing file.
     fn open(&self, name: &str) -> io::Result<Self::File>;
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     fn remove(&self, name: &str) -> io::Result<()>;
@@ -27,11 +27,17 @@ pub(crate) trait Disk: Clone + Send + 'static {
     fn sync_names(&self) -> io::Result<()>;
 }
 
-/// A file open for writing.
-pub(crate) trait DiskFile: Send + 'static {
+/// A file open for reading and writing.
+pub(crate) trait DiskFile: Send + Sync + 'static {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Fills `bytes` from `offset`; an error where the file is too short.
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()>;
+    fn length(&self) -> io::Result<u64>;
     /// Makes what was written durable, and the length with it.
     fn sync(&self) -> io::Result<()>;
+    /// Lets the kernel forget what it holds of a synced file, so that the next read comes from the
+    /// disk. A hint: where it can't be followed, nothing is lost but the sharpness of a check.
+    fn forget_cached(&self);
 }
 
 /// A real folder.
@@ -74,12 +80,12 @@ impl Disk for Folder {
     fn create(&self, name: &str) -> io::Result<FolderFile> {
         // What it will hold includes secrets, not encrypted in this version.
         let mut options = File::options();
-        let file = options.write(true).create(true).truncate(true).mode(0o600);
+        let file = options.read(true).write(true).create(true).truncate(true).mode(0o600);
         Ok(FolderFile { file: file.open(self.path(name))?, syncs: self.syncs })
     }
 
     fn open(&self, name: &str) -> io::Result<FolderFile> {
-        let file = File::options().write(true).open(self.path(name))?;
+        let file = File::options().read(true).write(true).open(self.path(name))?;
         Ok(FolderFile { file, syncs: self.syncs })
     }
 
@@ -99,6 +105,18 @@ impl Disk for Folder {
 impl DiskFile for FolderFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.file.write_all_at(bytes, offset)
+    }
+
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_exact_at(bytes, offset)
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn forget_cached(&self) {
+        let _ = rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::DontNeed);
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -17,6 +17,8 @@ macro_rules! rejoin {
     };
 }
 
+pub(crate) use rejoin;
+
 /// Why the log does not open. Nothing was changed on disk but what a crash had left unfinished.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -54,12 +56,6 @@ pub enum OpenError {
         path.display()
     )]
     NotUnderstood { path: PathBuf, offset: u64, why: String },
-    #[error(
-        "the log in {} takes {bytes} bytes, more than the {limit} that this version can hold: log \
-         compaction is not here yet",
-        path.display()
-    )]
-    TooBig { path: PathBuf, bytes: u64, limit: u64 },
 }
 
 impl OpenError {
@@ -72,17 +68,18 @@ impl OpenError {
 /// takes no more; after the others but `Failed` nothing was written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CommitError {
-    #[error("cannot {doing} {}: {source}", path.display())]
+    #[error(
+        "cannot {doing} {}: {source}. What this node acknowledged is on its disk; of the writes \
+         under way nothing is known here, and it writes no more. Make room or mend the disk, then \
+         start it again: the other members make up for it. If the disk is lost, replace this node \
+         in its cluster",
+        path.display()
+    )]
     Io { doing: &'static str, path: PathBuf, source: io::Error },
     #[error("the log failed earlier: {0}")]
     Failed(Arc<str>),
     #[error("a record of {bytes} bytes is larger than the {limit} that the log takes")]
     TooLarge { bytes: usize, limit: usize },
-    #[error(
-        "the log is full: it may take {limit} bytes, and log compaction is not here yet. Nothing \
-         is lost, but this node cannot take more writes"
-    )]
-    Full { limit: u64 },
     #[error("the log must stay dense: {0}")]
     Gap(#[from] Gap),
 }

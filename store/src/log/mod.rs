@@ -11,8 +11,8 @@
 //! next.tmp              00000000000000000000000000000
 //! ```
 //!
-//! It keeps no entries in memory, knows nothing of Raft, and does no compaction: a purge deletes
-//! the segments below it, whoever asks for one.
+//! It keeps no entries in memory and knows nothing of Raft: a purge deletes the segments below it,
+//! whoever asks for one.
 
 pub(crate) mod disk;
 mod error;
@@ -31,7 +31,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
-pub(crate) use self::error::{CommitError, OpenError};
+pub(crate) use self::error::{CommitError, OpenError, rejoin};
 pub(crate) use self::options::{ENTRY_BYTES_MAX, FRAME_BODY_BYTES_MAX, Options};
 pub(crate) use self::record::{Batch, Record};
 
@@ -82,7 +82,6 @@ struct Current<F> {
 
 struct Sealed {
     seq: u64,
-    bytes: u32,
     last_index: Option<u64>,
 }
 
@@ -105,7 +104,7 @@ impl<D: Disk> Log<D> {
         replay: &mut dyn FnMut(&Record<'_>) -> Result<(), String>,
     ) -> Result<Self, OpenError> {
         options.check();
-        let recovered = match recovery::recover(&disk, owner, options, replay)? {
+        let recovered = match recovery::recover(&disk, owner, replay)? {
             Some(recovered) => recovered,
             None if existing => {
                 return Err(OpenError::Missing { path: disk.path(&segment::name(1)) });
@@ -163,13 +162,12 @@ impl<D: Disk> Log<D> {
         }
         let mut frames = Vec::new();
         let (mut at, mut fresh) = (self.current.at, self.is_fresh());
-        let (mut end, mut rotations) = (self.current.header.bytes as usize, 0);
+        let mut end = self.current.header.bytes as usize;
         for records in self.cut(batch) {
             let body = batch.slice(&records).len();
             let need = frame::frame_bytes(body + if fresh { STATE_BYTES_MAX } else { 0 });
             let rotate = at + need + seal_bytes() > end;
             if rotate {
-                rotations += 1;
                 (at, end) = (segment::FIRST_FRAME_AT, self.options.segment_bytes as usize);
                 at += frame::frame_bytes(body + STATE_BYTES_MAX);
             } else {
@@ -177,11 +175,6 @@ impl<D: Disk> Log<D> {
             }
             fresh = false;
             frames.push(Planned { records, rotate });
-        }
-        let limit = self.options.log_bytes_max;
-        if rotations > 0 && self.bytes() + rotations * u64::from(self.options.segment_bytes) > limit
-        {
-            return Err(CommitError::Full { limit });
         }
         Ok(frames)
     }
@@ -271,7 +264,7 @@ impl<D: Disk> Log<D> {
         let next = Current::new(file, header);
         let last = std::mem::replace(&mut self.current, next);
         let Current { header, last_index, .. } = last;
-        self.sealed.push_back(Sealed { seq: header.seq, bytes: header.bytes, last_index });
+        self.sealed.push_back(Sealed { seq: header.seq, last_index });
         self.prepare_ahead();
         Ok(())
     }
@@ -295,12 +288,6 @@ impl<D: Disk> Log<D> {
     /// Nothing stands in the current segment: its first frame repeats the state.
     fn is_fresh(&self) -> bool {
         self.current.at == segment::FIRST_FRAME_AT
-    }
-
-    /// Of all segments.
-    fn bytes(&self) -> u64 {
-        let sealed: u64 = self.sealed.iter().map(|segment| u64::from(segment.bytes)).sum();
-        sealed + u64::from(self.current.header.bytes)
     }
 
     fn prepare_ahead(&mut self) {
@@ -344,4 +331,4 @@ fn salt() -> u32 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

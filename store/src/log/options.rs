@@ -10,8 +10,6 @@ use super::state::STATE_BYTES_MAX;
 const SEGMENT_BYTES: u32 = 16 << 20;
 /// Room for the state, a seal and a frame of some use.
 const SEGMENT_BYTES_MIN: u32 = 1 << 10;
-/// The whole log is read at start and its entries stay in memory: this bounds both.
-const LOG_BYTES_MAX: u64 = 1 << 30;
 /// A group is cut into frames of at most this: bounds the room left unused at a segment's end.
 pub(crate) const FRAME_BODY_BYTES_MAX: usize = 4 << 20;
 /// A proposal, and what surrounds it.
@@ -22,8 +20,6 @@ pub(crate) const ENTRY_BYTES_MAX: usize = higuma_model::MAX_ENTRY_BYTES + (64 <<
 pub(crate) struct Options {
     /// Of one segment; a multiple of 8. An existing segment keeps the size it was made with.
     pub(crate) segment_bytes: u32,
-    /// Of all segments together, the spare one not counted.
-    pub(crate) log_bytes_max: u64,
     /// Prepares the next segment in a thread of its own, not when it is needed.
     pub(crate) prepare_ahead: bool,
     /// Without it nothing that is written is durable: for the mutant only.
@@ -32,12 +28,7 @@ pub(crate) struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            segment_bytes: SEGMENT_BYTES,
-            log_bytes_max: LOG_BYTES_MAX,
-            prepare_ahead: true,
-            syncs: true,
-        }
+        Self { segment_bytes: SEGMENT_BYTES, prepare_ahead: true, syncs: true }
     }
 }
 

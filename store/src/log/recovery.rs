@@ -75,24 +75,17 @@ pub(super) fn create<D: Disk>(
 pub(super) fn recover<D: Disk>(
     disk: &D,
     owner: Identity,
-    options: Options,
     replay: &mut Replay<'_>,
 ) -> Result<Option<Recovered<D::File>>, OpenError> {
     let seqs = list(disk)?;
     let (Some(first), Some(last)) = (seqs.first(), seqs.last()) else { return Ok(None) };
     let extent = if *first == 1 { Extent::default() } else { Extent::cut() };
-    let limit = options.log_bytes_max;
     let (sealed, state) = (VecDeque::new(), State::default());
     let mut recovery = Recovery { disk, owner, sealed, extent, state, seal: None, replay };
-    let (mut bytes, mut batch) = (0, None);
+    let mut batch = None;
     let mut seq = *first;
     loop {
         let image = recovery.read(seq)?;
-        bytes += image.bytes.len() as u64;
-        if bytes > limit {
-            let bytes = seqs.len() as u64 * image.bytes.len() as u64;
-            return Err(OpenError::TooBig { path: disk.path(""), bytes, limit });
-        }
         let scan = recovery.scan(&image, batch)?;
         match (scan.sealed, seq == *last) {
             (true, false) => recovery.seal(image, &scan),
@@ -220,8 +213,8 @@ impl<D: Disk> Recovery<'_, D> {
     }
 
     fn seal(&mut self, image: Image, scan: &Scan) {
-        let SegmentHeader { seq, bytes, .. } = image.header;
-        self.sealed.push_back(Sealed { seq, bytes, last_index: scan.last_index });
+        let SegmentHeader { seq, .. } = image.header;
+        self.sealed.push_back(Sealed { seq, last_index: scan.last_index });
         let seal = scan.last_frame.clone().expect("invariant: a sealed segment has its seal");
         self.seal = Some((seq, seal.start as u64, image.bytes[seal].to_vec()));
     }

@@ -13,8 +13,7 @@ use higuma_model::ClusterId;
 const OWNER: Identity = Identity { cluster: ClusterId(0xc0ffee), node: 3 };
 
 /// Segments so small that a few batches rotate.
-const SMALL: Options =
-    Options { segment_bytes: 2048, log_bytes_max: 1 << 20, prepare_ahead: false, syncs: true };
+const SMALL: Options = Options { segment_bytes: 2048, prepare_ahead: false, syncs: true };
 
 /// splitmix64: the same numbers for the same seed, on every machine.
 pub(crate) struct Random(pub(crate) u64);

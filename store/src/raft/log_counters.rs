@@ -10,9 +10,12 @@ use crate::log::Written;
 pub(crate) const SYNC_BOUNDS_US: [u64; 10] =
     [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 100_000, 1_000_000];
 
-/// Counted by the writer thread only; reads may be a little behind and not of one moment.
+/// Counted by the writer thread only, but for the payload; reads may be a little behind and not of
+/// one moment.
 #[derive(Debug, Default)]
 pub(crate) struct LogCounters {
+    /// Of entries taken into memory, those found at the start included, in bytes.
+    payload: AtomicU64,
     entries: AtomicU64,
     bytes: AtomicU64,
     syncs: AtomicU64,
@@ -46,6 +49,14 @@ impl LogCounters {
             last_sync_us: self.last_sync_us.load(Relaxed),
             sync_buckets: std::array::from_fn(|i| self.sync_buckets[i].load(Relaxed)),
         }
+    }
+
+    pub(super) fn count_payload(&self, bytes: u64) {
+        self.payload.fetch_add(bytes, Relaxed);
+    }
+
+    pub(super) fn payload(&self) -> u64 {
+        self.payload.load(Relaxed)
     }
 
     pub(super) fn count(&self, entries: u64, written: &Written) {

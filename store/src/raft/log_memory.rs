@@ -1,4 +1,5 @@
-//! The log as it is read: every entry, in memory. Ahead of the disk by what is being written.
+//! The log as it is read: every entry that is not purged, in memory. Ahead of the disk by what is
+//! being written.
 
 use std::collections::VecDeque;
 use std::ops::{Bound, RangeBounds};
@@ -22,6 +23,8 @@ const ENTRY_BYTES_MIN: usize = 64;
 pub(super) struct Memory {
     /// Dense.
     entries: VecDeque<Entry>,
+    /// Of all entries that were ever appended, in bytes.
+    appended: u64,
     purged: Option<LogId>,
     pub(super) vote: Option<Vote>,
     pub(super) committed: Option<LogId>,
@@ -38,7 +41,7 @@ impl Memory {
                 if entry.index() != index {
                     return Err(format!("entry {} stands as {index}", entry.index()));
                 }
-                self.entries.push_back(entry);
+                self.append(vec![entry]);
             }
             Record::TruncateAfter { index } => self.truncate_after(index),
             Record::Purge { id, .. } => self.purge(log_id(id).map_err(described("purged"))?),
@@ -60,7 +63,20 @@ impl Memory {
     }
 
     pub(super) fn append(&mut self, entries: Vec<Entry>) {
+        self.appended += entries.iter().map(|entry| payload_bytes(entry) as u64).sum::<u64>();
         self.entries.extend(entries);
+    }
+
+    /// Payload of all entries that were ever appended, in bytes.
+    pub(super) fn payload_bytes(&self) -> u64 {
+        self.appended
+    }
+
+    /// Of all that was ever appended, less the entries above `index`.
+    pub(super) fn payload_up_to(&self, index: u64) -> u64 {
+        let above = self.entries.range(self.place(index.saturating_add(1))..);
+        let above: u64 = above.map(|entry| payload_bytes(entry) as u64).sum();
+        self.appended.saturating_sub(above)
     }
 
     /// Keeps the entries up to `index`; those purged are gone already.

@@ -19,7 +19,7 @@ use prost::Message as _;
 
 use super::log_counters::LogCounters;
 use super::log_memory::Memory;
-use super::log_writer::{self, Failure, LogWriter, Queue};
+use super::log_writer::{self, Failure, LogWriter, Queue, Raise};
 use super::types::{Entry, LogId, Types, Vote};
 use crate::identity::{DataFolder, FolderError, Identity};
 use crate::log::disk::{Disk, Folder};
@@ -75,17 +75,58 @@ impl LogStorage {
     ) -> Result<(Self, LogWriter), OpenLogError> {
         let mut memory = Memory::default();
         let log = Log::open(disk, identity, options, existing, &mut |r| memory.replay(r))?;
-        let memory = Arc::new(Mutex::new(memory));
         let counters = Arc::<LogCounters>::default();
+        counters.count_payload(memory.payload_bytes());
+        let memory = Arc::new(Mutex::new(memory));
         let shared = (Arc::clone(&memory), Arc::clone(&counters));
         let started = log_writer::start(log, shared.0, shared.1, held);
         let (queue, writer) = started.map_err(OpenLogError::Thread)?;
         Ok((Self { memory, queue, counters }, writer))
     }
 
+    /// A second way to read it, from any thread.
+    pub(crate) fn reader(&self) -> LogReader {
+        LogReader { memory: Arc::clone(&self.memory) }
+    }
+
     /// Set once, when the log failed.
     pub(crate) fn failure(&self) -> Failure {
         self.queue.failure()
+    }
+
+    /// For others whose failure ends the process too.
+    pub(crate) fn raise(&self) -> Raise {
+        self.queue.raise()
+    }
+
+    /// The last entry that is no longer in the log.
+    pub(crate) fn purged(&self) -> Option<LogId> {
+        self.memory().state().last_purged_log_id
+    }
+
+    /// Payload of the entries up to `index`, as the counters count it.
+    pub(crate) fn payload_up_to(&self, index: u64) -> u64 {
+        self.memory().payload_up_to(index)
+    }
+
+    /// Makes the log agree with the snapshot that the node starts from. A crash may have come
+    /// between the two steps of installing it: the file was there, the log not cut yet. What the
+    /// log then holds up to `last`, and what it holds after another entry in its place, is not part
+    /// of the history.
+    pub(crate) async fn follow_snapshot(&mut self, last: LogId) -> io::Result<()> {
+        let state = self.memory().state();
+        let ends_before = state.last_log_id.is_none_or(|id| id.index < last.index);
+        let here = self.memory().read(last.index..=last.index).first().map(|entry| entry.log_id);
+        let differs = here.is_some_and(|id| id != last);
+        if !ends_before && !differs {
+            return Ok(());
+        }
+        tracing::warn!(index = last.index, "the log goes on from a snapshot that it did not reach");
+        if differs {
+            let before = self.memory().read(..last.index).last().map(|entry| entry.log_id);
+            self.truncate_after(before.or(state.last_purged_log_id)).await?;
+        }
+        self.purge(last).await
     }
 
     pub(crate) fn counters(&self) -> Arc<LogCounters> {
@@ -115,7 +156,9 @@ impl LogStorage {
             }
             batch.push(Record::Append { index, entry: &bytes });
         }
+        let before = memory.payload_bytes();
         memory.append(entries);
+        self.counters.count_payload(memory.payload_bytes() - before);
         Ok(batch)
     }
 
@@ -187,6 +230,11 @@ impl RaftLogStorage<Types> for LogStorage {
 }
 
 impl LogReader {
+    /// Some of the entries held in `start..end`, from the first on.
+    pub(crate) fn some(&self, start: u64, end: u64) -> Vec<Entry> {
+        self.memory().read_some(start, end)
+    }
+
     fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().expect("invariant: nothing panics while holding this")
     }

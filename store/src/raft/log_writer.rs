@@ -27,6 +27,25 @@ const QUEUE_BYTES_MAX: usize = 4 * FRAME_BODY_BYTES_MAX;
 /// Set once, when the log fails; the process must then exit with this message.
 pub(crate) type Failure = watch::Receiver<Option<Arc<str>>>;
 
+/// Says why the process must stop. The first reason stays: what follows is mostly its consequence.
+#[derive(Debug, Clone)]
+pub(crate) struct Raise(Arc<watch::Sender<Option<Arc<str>>>>);
+
+impl Raise {
+    fn new() -> (Self, Failure) {
+        let (sender, failure) = watch::channel(None);
+        (Self(Arc::new(sender)), failure)
+    }
+
+    pub(crate) fn raise(&self, reason: &str) {
+        self.0.send_if_modified(|raised| {
+            let first = raised.is_none();
+            raised.get_or_insert_with(|| reason.into());
+            first
+        });
+    }
+}
+
 /// The end of the writer thread.
 #[derive(Debug)]
 pub(crate) struct LogWriter {
@@ -48,6 +67,7 @@ pub(super) struct Queue {
     requests: mpsc::Sender<Request>,
     bytes: Arc<Semaphore>,
     failure: Failure,
+    raise: Raise,
 }
 
 /// Told, exactly once, when its records are durable or never will be known to be.
@@ -87,6 +107,10 @@ impl Queue {
     pub(super) fn failure(&self) -> Failure {
         self.failure.clone()
     }
+
+    pub(super) fn raise(&self) -> Raise {
+        self.raise.clone()
+    }
 }
 
 impl Done {
@@ -114,22 +138,23 @@ pub(super) fn start<D: Disk, H: Send + 'static>(
     held: H,
 ) -> io::Result<(Queue, LogWriter)> {
     let (requests, receiver) = mpsc::channel(QUEUE_REQUESTS_MAX);
-    let (raise, failure) = watch::channel(None);
-    let mut writer = Writer { log, memory, counters, raise, failed: None, committed: None };
+    let (raise, failure) = Raise::new();
+    let mut writer =
+        Writer { log, memory, counters, raise: raise.clone(), failed: None, committed: None };
     let thread = thread::Builder::new().name("log-writer".into()).spawn(move || {
         writer.run(receiver);
         drop(writer);
         drop(held);
     })?;
     let bytes = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
-    Ok((Queue { requests, bytes, failure }, LogWriter { thread }))
+    Ok((Queue { requests, bytes, failure, raise }, LogWriter { thread }))
 }
 
 struct Writer<D: Disk> {
     log: Log<D>,
     memory: Arc<Mutex<Memory>>,
     counters: Arc<LogCounters>,
-    raise: watch::Sender<Option<Arc<str>>>,
+    raise: Raise,
     failed: Option<Arc<str>>,
     /// The last committed id on disk.
     committed: Option<LogId>,
@@ -174,7 +199,7 @@ impl<D: Disk> Writer<D> {
         tracing::error!(%error, "the log failed, this node must stop");
         let reason: Arc<str> = error.to_string().into();
         self.failed = Some(Arc::clone(&reason));
-        self.raise.send_replace(Some(reason));
+        self.raise.raise(&reason);
     }
 
     /// What is committed needs no sync of its own: it rides along, once the entries it speaks of
@@ -197,7 +222,7 @@ impl<D: Disk> Writer<D> {
 impl<D: Disk> Drop for Writer<D> {
     fn drop(&mut self) {
         if thread::panicking() {
-            self.raise.send_replace(Some("the log's writer panicked".into()));
+            self.raise.raise("the log's writer panicked");
         }
     }
 }

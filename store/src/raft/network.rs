@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
-use higuma_model::ClusterId;
+use higuma_model::{ClusterId, ClusterName};
 use openraft::alias::{SnapshotOf, VoteOf};
 use openraft::errors::{
     NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable,
@@ -17,10 +18,11 @@ use openraft::raft::{
 use tonic::metadata::MetadataValue;
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Request, Status};
 
-use super::state_machine::no_snapshots;
+use super::state_machine::SnapshotData;
+use super::tls::Dial;
 use super::types::{NodeId, Peer, Types};
 use crate::proto;
 use crate::proto::raft_client::RaftClient;
@@ -75,7 +77,14 @@ impl Interceptor for Stamp {
 pub(crate) struct Links {
     pub(crate) node: NodeId,
     pub(crate) members: BTreeMap<NodeId, String>,
-    pub(crate) tls: Option<ClientTlsConfig>,
+    pub(crate) tls: Option<LinksTls>,
+}
+
+/// TLS to the members.
+#[derive(Debug, Clone)]
+pub(crate) struct LinksTls {
+    pub(crate) config: Arc<rustls::ClientConfig>,
+    pub(crate) cluster_name: Option<ClusterName>,
 }
 
 impl Links {
@@ -86,18 +95,29 @@ impl Links {
         address: &str,
         cluster: Option<ClusterId>,
     ) -> Result<Client, tonic::transport::Error> {
-        let scheme = if self.tls.is_some() { "https" } else { "http" };
-        let mut endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))?
+        // tonic refuses `https` where somebody else encrypts, so it is only the origin.
+        let endpoint = Endpoint::from_shared(format!("http://{address}"))?
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT)
             .keep_alive_while_idle(true)
             .tcp_nodelay(true);
-        if let Some(tls) = &self.tls {
-            endpoint = endpoint.tls_config(tls.clone())?;
-        }
+        let channel = match self.tls.clone() {
+            None => endpoint.connect_lazy(),
+            Some(LinksTls { config, cluster_name }) => {
+                let dial = Dial { config, to, cluster_name };
+                let connect = tower::service_fn(move |uri| dial.clone().connect(uri));
+                let origin: Result<Uri, _> = format!("https://{address}").parse();
+                // An address that `from_shared` took is one here too.
+                let endpoint = match origin {
+                    Ok(origin) => endpoint.origin(origin),
+                    Err(_) => endpoint,
+                };
+                endpoint.connect_with_connector_lazy(connect)
+            }
+        };
         let stamp = Stamp { cluster, from: self.node, to };
-        let channel = InterceptedService::new(endpoint.connect_lazy(), stamp);
+        let channel = InterceptedService::new(channel, stamp);
         Ok(RaftClient::new(channel)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES))
@@ -123,16 +143,17 @@ impl RaftNetworkFactory<Types> for Network {
     }
 }
 
-/// A connection to one member.
+/// A connection to one member. openraft asks for another one to send snapshots, so that heartbeats
+/// never wait behind a file.
 pub(crate) struct Link {
-    from: NodeId,
-    to: NodeId,
-    client: Result<Client, String>,
+    pub(super) from: NodeId,
+    pub(super) to: NodeId,
+    pub(super) client: Result<Client, String>,
 }
 
 impl Link {
     /// One call, bounded by the time that openraft gives it.
-    async fn call<T, F>(
+    pub(super) async fn call<T, F>(
         &self,
         action: RPCTypes,
         option: &RPCOption,
@@ -145,10 +166,7 @@ impl Link {
         let limit = option.soft_ttl();
         match tokio::time::timeout(limit, call(client)).await {
             Ok(Ok(reply)) => Ok(reply.into_inner()),
-            Ok(Err(status)) if status.code() == tonic::Code::Unavailable => {
-                Err(Unreachable::from_string(status.message()).into())
-            }
-            Ok(Err(status)) => Err(NetworkError::from_string(status.message()).into()),
+            Ok(Err(status)) => Err(failed(&status)),
             Err(_) => {
                 Err(Timeout { action, id: self.from, target: self.to, timeout: limit }.into())
             }
@@ -179,12 +197,19 @@ impl Link {
     }
 }
 
-fn malformed(what: &str) -> RPCError<Types> {
+pub(super) fn failed(status: &Status) -> RPCError<Types> {
+    match status.code() {
+        tonic::Code::Unavailable => Unreachable::from_string(status.message()).into(),
+        _ => NetworkError::from_string(status.message()).into(),
+    }
+}
+
+pub(super) fn malformed(what: &str) -> RPCError<Types> {
     NetworkError::from_string(format!("malformed {what}")).into()
 }
 
 impl RaftNetworkV2<Types> for Link {
-    type SnapshotData = ();
+    type SnapshotData = SnapshotData;
 
     async fn append_entries(
         &mut self,
@@ -231,12 +256,15 @@ impl RaftNetworkV2<Types> for Link {
 
     async fn full_snapshot(
         &mut self,
-        _vote: VoteOf<Types>,
-        _snapshot: SnapshotOf<Types, ()>,
-        _cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
-        _option: RPCOption,
+        vote: VoteOf<Types>,
+        snapshot: SnapshotOf<Types, SnapshotData>,
+        cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
+        option: RPCOption,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
-        Err(StreamingError::Network(NetworkError::new(&no_snapshots())))
+        tokio::select! {
+            closed = cancel => Err(StreamingError::Closed(closed)),
+            sent = self.send_snapshot(vote, snapshot.snapshot, &option) => Ok(sent?),
+        }
     }
 
     async fn transfer_leader(

@@ -1,5 +1,6 @@
 //! A member that takes part in its cluster: what it proposes, reads and says of itself.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,9 +12,10 @@ use openraft::{Instant as _, ReadPolicy};
 use tokio::sync::watch;
 
 use super::intake::Intake;
-use super::state_machine::{Applied, StateMachine};
+use super::state_machine::{Applied, Files, StateMachine};
 use super::types::{Command, NodeId, Types};
-use crate::proto;
+use super::warden::Sight;
+use crate::{codec, proto};
 
 pub(crate) type Raft = openraft::Raft<Types, StateMachine>;
 
@@ -45,6 +47,9 @@ pub(crate) struct Running {
     pub(crate) applied: watch::Receiver<Applied>,
     /// How long a leader goes without an answer of a majority before it refuses proposals.
     pub(crate) quorum_patience: Duration,
+    pub(crate) files: Arc<Files>,
+    /// Room on the disks, as last seen.
+    room: watch::Receiver<Sight>,
     intake: Intake,
 }
 
@@ -54,8 +59,9 @@ impl Running {
         cluster: ClusterId,
         applied: watch::Receiver<Applied>,
         quorum_patience: Duration,
+        (files, room): (Arc<Files>, watch::Receiver<Sight>),
     ) -> Self {
-        Self { raft, cluster, applied, quorum_patience, intake: Intake::new() }
+        Self { raft, cluster, applied, quorum_patience, files, room, intake: Intake::new() }
     }
 
     pub(crate) fn leader(&self) -> Option<NodeId> {
@@ -84,6 +90,11 @@ impl Running {
         }
         if self.has_lost_quorum() {
             return Proposed::Busy("the leader hears from no majority".to_owned());
+        }
+        if let Some(why) =
+            self.room.borrow().refusal.clone().filter(|_| !codec::only_frees(&command))
+        {
+            return Proposed::Busy(why.to_string());
         }
         let _admitted = match self.intake.enter(command.len()) {
             Ok(admitted) => admitted,
@@ -127,6 +138,7 @@ impl Running {
         let metrics = metrics.borrow_watched();
         let applied = self.applied.borrow();
         let snapshot = &applied.snapshot;
+        let room = self.room.borrow().own;
         proto::StatusReply {
             node: *self.raft.node_id(),
             term: metrics.current_term,
@@ -137,6 +149,11 @@ impl Running {
             epoch: snapshot.epochs().next_back().map_or(0, |epoch| epoch.nonce),
             resources: snapshot.len() as u64,
             content: Bytes::copy_from_slice(&snapshot.content().to_be_bytes()),
+            snapshot_index: metrics.snapshot.map_or(0, |id| id.index),
+            purged_index: metrics.purged.map_or(0, |id| id.index),
+            disk_free: room.free,
+            disk_low: room.is_low,
+            commands: codec::COMMANDS,
         }
     }
 }

@@ -7,9 +7,10 @@ use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest,
 };
 use prost::bytes::Bytes;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::network::{CLUSTER_KEY, FROM_KEY, TO_KEY};
+use super::receiving;
 use super::running::{Proposed, Running, Unread};
 use super::types::NodeId;
 use super::wire;
@@ -155,6 +156,22 @@ impl raft_server::Raft for Service {
             Ok(()) => proto::TransferLeaderReply { accepted: true, why_not: String::new() },
             Err(why) => proto::TransferLeaderReply { accepted: false, why_not: why.to_string() },
         }))
+    }
+
+    async fn offer_snapshot(
+        &self,
+        request: Request<proto::SnapshotOffer>,
+    ) -> Result<Response<proto::SnapshotWanted>, Status> {
+        let running = self.member(&request)?;
+        receiving::wanted(running, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn send_snapshot(
+        &self,
+        request: Request<Streaming<proto::SnapshotChunk>>,
+    ) -> Result<Response<proto::SnapshotReply>, Status> {
+        let running = self.member(&request)?;
+        receiving::receive(running, request.into_inner()).await.map(Response::new)
     }
 
     async fn propose(

@@ -4,15 +4,19 @@ use std::io;
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt};
-use higuma_model::Snapshot;
+use higuma_model::{ClusterId, Snapshot};
 use openraft::alias::{SnapshotMetaOf, SnapshotOf, StoredMembershipOf};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{OptionalSend, RaftSnapshotBuilder};
 use tokio::sync::watch;
 
+use super::log_writer::Raise;
 use super::types::{Entry, LogId, Payload, Reply, Types};
-use crate::codec;
+use super::wire::{self, Malformed};
+use crate::history::{Change, History, Mark, apply_command};
+use crate::log::disk::Folder;
 use crate::machine::Machine;
+use crate::snapshot::{Kept, Received, SnapshotError, Snapshots, State};
 
 /// Entries applied before their snapshot is published and their writers are answered. Bounds how
 /// long the first of a batch waits for the last: some 100 µs.
@@ -25,21 +29,62 @@ pub(crate) struct Applied {
     pub(crate) snapshot: Arc<Snapshot>,
 }
 
+/// The snapshot files of this node.
+pub(crate) type Files = Snapshots<Folder>;
+
+/// A snapshot as openraft passes it on.
+#[derive(Debug)]
+pub(crate) enum SnapshotData {
+    /// A file of this node, to be sent.
+    Kept(Arc<Kept<<Folder as crate::log::disk::Disk>::File>>),
+    /// One that arrived whole.
+    Received(Box<Received<Folder>>),
+}
+
 pub(crate) struct StateMachine {
     machine: Machine,
     last: Option<LogId>,
     membership: StoredMembershipOf<Types>,
     applied: watch::Sender<Applied>,
     snapshots: watch::Sender<Arc<Snapshot>>,
+    files: Arc<Files>,
+    raise: Raise,
+    history: History,
+    /// What the history gets with the next publication.
+    changes: Vec<(LogId, Change)>,
 }
 
 impl StateMachine {
+    /// The machine at `state`, or before the first entry.
     pub(crate) fn new(
-        machine: Machine,
-        applied: watch::Sender<Applied>,
-        snapshots: watch::Sender<Arc<Snapshot>>,
-    ) -> Self {
-        Self { machine, last: None, membership: Default::default(), applied, snapshots }
+        (cluster, state): (ClusterId, Option<State>),
+        (applied, snapshots): (watch::Sender<Applied>, watch::Sender<Arc<Snapshot>>),
+        files: Arc<Files>,
+        raise: Raise,
+        history: History,
+    ) -> Result<Self, Malformed> {
+        let (machine, last, membership) = match state {
+            Some(State { place, machine }) => {
+                let meta = wire::meta(place)?;
+                (machine, meta.last_log_id, meta.last_membership)
+            }
+            None => (Machine::new(cluster), None, StoredMembershipOf::<Types>::default()),
+        };
+        let changes = Vec::new();
+        let mut this =
+            Self { machine, last, membership, applied, snapshots, files, raise, history, changes };
+        this.begin();
+        Ok(this)
+    }
+
+    /// Publishes a state that no entries led to.
+    fn begin(&mut self) {
+        self.changes.clear();
+        if let Some(last) = self.last {
+            let at = Mark { last, version: self.machine.snapshot().version() };
+            self.history.begins(at, self.machine.compacted());
+        }
+        self.publish();
     }
 
     fn apply_entry(&mut self, entry: Entry) -> io::Result<Reply> {
@@ -54,11 +99,13 @@ impl StateMachine {
                 Reply(None)
             }
             Payload::Command(command) => {
-                let transaction = codec::decode(&command.0).map_err(|error| {
+                let applied = apply_command(&mut self.machine, id.index, &command.0);
+                let (outcome, change) = applied.map_err(|error| {
                     let why = format!("entry {} can't be applied: {error}", id.index);
                     io::Error::new(io::ErrorKind::InvalidData, why)
                 })?;
-                Reply(Some(self.machine.apply(id.index, &transaction)))
+                self.changes.extend(change.map(|change| (id, change)));
+                Reply(Some(outcome))
             }
         };
         self.last = Some(id);
@@ -66,21 +113,45 @@ impl StateMachine {
     }
 
     /// Publishes before the writers are answered, so that they read their own writes here.
-    fn publish(&self) {
+    fn publish(&mut self) {
         let snapshot = Arc::new(self.machine.snapshot().clone());
         let index = self.last.map_or(0, |id| id.index);
         let changed = self.snapshots.borrow().version() != snapshot.version();
         if changed {
             self.snapshots.send_replace(snapshot.clone());
         }
+        if let Some(last) = self.last {
+            // After the snapshot: whoever is told of a change finds it in the state.
+            let head = Mark { last, version: snapshot.version() };
+            self.history.applied(self.changes.drain(..), head, self.machine.compacted());
+        }
         // Last: whoever waits for this index then looks at the snapshots.
         self.applied.send_replace(Applied { index, snapshot });
     }
+
+    /// The state as it is now; what comes after does not change it.
+    fn state(&self) -> io::Result<State> {
+        let last = self.last.ok_or_else(|| io::Error::other("nothing is applied yet"))?;
+        let place = wire::place(last, &self.membership);
+        Ok(State { place, machine: self.machine.clone() })
+    }
+
+    /// Has the process stop, with the reason.
+    fn fail(&self, error: impl ToString) -> io::Error {
+        failed(&self.raise, error)
+    }
+}
+
+fn failed(raise: &Raise, error: impl ToString) -> io::Error {
+    let reason = error.to_string();
+    tracing::error!(error = %reason, "this node can't go on and must stop");
+    raise.raise(&reason);
+    io::Error::other(reason)
 }
 
 impl RaftStateMachine<Types> for StateMachine {
-    type SnapshotData = ();
-    type SnapshotBuilder = NoSnapshots;
+    type SnapshotData = SnapshotData;
+    type SnapshotBuilder = Builder;
 
     async fn applied_state(
         &mut self,
@@ -98,7 +169,8 @@ impl RaftStateMachine<Types> for StateMachine {
             let ended = next.is_none();
             if let Some(next) = next {
                 let (entry, responder) = next?;
-                answers.push((responder, self.apply_entry(entry)?));
+                let reply = self.apply_entry(entry).map_err(|error| self.fail(error))?;
+                answers.push((responder, reply));
             }
             if ended || answers.len() == PUBLISH_EVERY {
                 self.publish();
@@ -114,37 +186,70 @@ impl RaftStateMachine<Types> for StateMachine {
         }
     }
 
-    async fn get_snapshot_builder(&mut self) -> NoSnapshots {
-        NoSnapshots
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        Builder { state: self.state().ok(), files: self.files.clone(), raise: self.raise.clone() }
     }
 
     async fn install_snapshot(
         &mut self,
-        _: &SnapshotMetaOf<Types>,
-        _snapshot: (),
+        meta: &SnapshotMetaOf<Types>,
+        snapshot: SnapshotData,
     ) -> Result<(), io::Error> {
-        Err(no_snapshots())
+        let files = self.files.clone();
+        let installed = tokio::task::spawn_blocking(move || match snapshot {
+            SnapshotData::Received(received) => files.adopt(*received),
+            SnapshotData::Kept(kept) => files.state(&kept),
+        });
+        let State { machine, .. } = blocking(installed).await.map_err(|e| self.fail(e))?;
+        self.machine = machine;
+        self.last = meta.last_log_id;
+        self.membership = meta.last_membership.clone();
+        self.begin();
+        tracing::info!(index = ?self.last.map(|id| id.index), "installed a snapshot");
+        Ok(())
     }
 
-    async fn get_current_snapshot(&mut self) -> Result<Option<SnapshotOf<Types, ()>>, io::Error> {
-        Ok(None)
+    async fn get_current_snapshot(
+        &mut self,
+    ) -> Result<Option<SnapshotOf<Types, SnapshotData>>, io::Error> {
+        let Some(kept) = self.files.newest() else { return Ok(None) };
+        let meta = wire::meta(kept.place.clone()).map_err(io::Error::other)?;
+        Ok(Some(SnapshotOf::<Types, SnapshotData> { meta, snapshot: SnapshotData::Kept(kept) }))
     }
 }
 
-/// The whole log is kept, so nothing ever needs a snapshot: every node replays the log.
-pub(crate) struct NoSnapshots;
+/// Writes a snapshot from a state that no longer changes.
+pub(crate) struct Builder {
+    /// None before the first entry: nothing to write down.
+    state: Option<State>,
+    files: Arc<Files>,
+    raise: Raise,
+}
 
-impl RaftSnapshotBuilder<Types> for NoSnapshots {
-    type SnapshotData = ();
+impl RaftSnapshotBuilder<Types> for Builder {
+    type SnapshotData = SnapshotData;
 
-    async fn build_snapshot(&mut self) -> Result<SnapshotOf<Types, ()>, io::Error> {
-        Err(no_snapshots())
+    async fn build_snapshot(&mut self) -> Result<SnapshotOf<Types, SnapshotData>, io::Error> {
+        let Some(state) = self.state.take() else {
+            return Err(failed(&self.raise, "a snapshot was asked for before the first entry"));
+        };
+        let files = self.files.clone();
+        let built = tokio::task::spawn_blocking(move || files.write(&state));
+        let kept = match blocking(built).await {
+            Ok(kept) => kept,
+            // Stopping: nothing is lost that the log does not have.
+            Err(closed @ SnapshotError::Closed) => return Err(io::Error::other(closed)),
+            Err(error) => return Err(failed(&self.raise, error)),
+        };
+        tracing::info!(index = kept.place.last.index, bytes = kept.bytes, "built a snapshot");
+        let meta = wire::meta(kept.place.clone()).map_err(io::Error::other)?;
+        Ok(SnapshotOf::<Types, SnapshotData> { meta, snapshot: SnapshotData::Kept(kept) })
     }
 }
 
-pub(crate) fn no_snapshots() -> io::Error {
-    io::Error::new(
-        io::ErrorKind::Unsupported,
-        "this version keeps the whole log and neither builds nor installs snapshots",
-    )
+/// What a task on a thread of its own answered.
+pub(crate) async fn blocking<T>(
+    task: tokio::task::JoinHandle<Result<T, SnapshotError>>,
+) -> Result<T, SnapshotError> {
+    task.await.unwrap_or_else(|error| Err(SnapshotError::Thread(error.to_string())))
 }

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use openraft::alias::{SnapshotMetaOf, StoredMembershipOf};
 use openraft::entry::RaftEntry;
 use openraft::impls::leader_id_std::LeaderId;
 use openraft::vote::RaftLeaderId;
 
-use super::types::{Command, Entry, LogId, Membership, NodeId, Payload, Peer, Vote};
+use super::types::{Command, Entry, LogId, Membership, NodeId, Payload, Peer, Types, Vote};
 use crate::proto;
+use crate::snapshot::Place;
 
 /// A message that does not say what its type must say.
 #[derive(Debug, thiserror::Error)]
@@ -94,4 +96,23 @@ pub(crate) fn entry(entry: proto::Entry) -> Result<Entry, Malformed> {
         Wire::Membership(membership) => Payload::Membership(membership.try_into()?),
     };
     Ok(Entry::new(entry.id.ok_or(Malformed("entry without id"))?.into(), payload))
+}
+
+/// Where a snapshot stands, as its file says it.
+pub(crate) fn place(last: LogId, membership: &StoredMembershipOf<Types>) -> Place {
+    Place {
+        last: last.into(),
+        membership_at: (*membership.log_id()).map(Into::into),
+        membership: membership.membership().into(),
+    }
+}
+
+pub(crate) fn meta(place: Place) -> Result<SnapshotMetaOf<Types>, Malformed> {
+    let Place { last, membership_at, membership } = place;
+    let membership = membership.try_into()?;
+    let at = membership_at.map(LogId::from);
+    Ok(SnapshotMetaOf::<Types> {
+        last_log_id: Some(last.into()),
+        last_membership: StoredMembershipOf::<Types>::new(at, membership),
+    })
 }

@@ -29,7 +29,7 @@ pub(super) async fn apply(
             refused.push(format!("{}: not sent, since its mesh was refused", document.shown()));
             continue;
         }
-        let request = put(document, args.lenient).once()?;
+        let request = put(document, args.lenient).reason(args.why.reason.clone()).once()?;
         match send(session, document, &request).await {
             Ok((result, version)) => match args.output {
                 Format::Table => {

@@ -71,7 +71,7 @@ async fn one(session: &Session, args: &ApplyArgs, batch: &Batch<'_>) -> Result<(
     }
     let done = match changes {
         0 => preview.as_done(),
-        _ => batch.send(session, args.lenient, agreed).await?,
+        _ => batch.send(session, args, agreed).await?,
     };
     match args.output {
         Format::Table if agreed.is_some() => print(transaction::lines(&done, None)),
@@ -91,7 +91,7 @@ async fn several(
     let mut all = Vec::new();
     let mut done = 0;
     for batch in batches {
-        let sent = batch.send(session, args.lenient, None).await.map_err(|mut failure| {
+        let sent = batch.send(session, args, None).await.map_err(|mut failure| {
             let left = total - done - batch.len();
             failure.message += &format!(
                 "\n{done} documents were applied before this transaction of {}; {left} after it \

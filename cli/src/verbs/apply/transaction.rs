@@ -4,6 +4,7 @@ use higuma_model::{Key, Kind, MAX_OPERATIONS, MAX_TRANSACTION_BYTES};
 use serde_json::{Value, json};
 
 use super::{diff, explain, line, warn};
+use crate::args::ApplyArgs;
 use crate::client::{CallError, Refused, Request};
 use crate::failure::{Exit, Failure};
 use crate::manifest::Loaded;
@@ -74,10 +75,11 @@ impl Batch<'_> {
     pub(super) async fn send(
         &self,
         session: &Session,
-        lenient: bool,
+        args: &ApplyArgs,
         agreed: Option<&Preview>,
     ) -> Result<Value, Failure> {
-        let request = self.request(lenient, agreed).once()?;
+        let (lenient, reason) = (args.lenient, args.why.reason.as_deref());
+        let request = self.request(lenient, agreed).reason(reason.map(str::to_owned)).once()?;
         let sent = session.client.send(&request).await;
         let answer = sent.map_err(|error| self.failure(error))?;
         if agreed.is_none() {

@@ -38,6 +38,8 @@ pub(super) struct Place {
     pub(super) paused: bool,
     /// A workload that has not joined, or has left.
     pub(super) out: bool,
+    /// Its containers were made and never started.
+    pub(super) new: bool,
 }
 
 impl Place {
@@ -72,7 +74,12 @@ impl Place {
             down: false,
             paused: false,
             out: !container.state.running,
+            new: !container.state.running,
         })
+    }
+
+    pub(super) fn services(&self) -> impl Iterator<Item = &str> {
+        self.containers.iter().map(|(service, _)| &**service)
     }
 
     pub(super) fn ids(&self) -> Vec<String> {

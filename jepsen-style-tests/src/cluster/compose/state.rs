@@ -175,10 +175,19 @@ impl State {
 
     /// Starts a workload; says whether a fault keeps it from living.
     pub(super) fn join(&mut self, workload: &str) -> anyhow::Result<bool> {
+        let mut first = self.command("docker");
+        first.args(["compose", "--profile", "spare", "up", "--detach", "--no-deps"]);
+        first.args(["--no-recreate", "--no-build"]);
         let Self { places, faults, addresses, .. } = self;
         let place = named(places, workload)?;
         if place.out {
             (place.out, place.down, place.paused) = (false, true, false);
+            if place.new {
+                // It is compose that puts a container's files into it, when it starts it.
+                finish(first.args(place.services()))?;
+                (place.new, place.down) = (false, false);
+                place.enter(faults)?;
+            }
             place.settle(faults, addresses)?;
         }
         Ok(place.down || place.paused)

@@ -80,6 +80,15 @@ fn without_a_majority_nobody_leads_and_without_globals_a_zone_says_so() {
 }
 
 #[test]
+fn a_leader_without_room_is_there_and_leads_no_more() {
+    let full = event(Fault::DiskFull { node: "global-1".to_owned() }, 9 * SECOND);
+    let more = vec![sight("global-2", 3 * SECOND, json!({"leader": "global-2"}))];
+    assert_eq!(signs(&full, more), [("another leads", Some(2 * SECOND))]);
+    let follower = event(Fault::DiskFull { node: "global-3".to_owned() }, 9 * SECOND);
+    assert_eq!(signs(&follower, Vec::new()), []);
+}
+
+#[test]
 fn a_zone_that_is_lost_or_cut_off_is_shown_offline() {
     let (east, all) = (names(&["east"]), names(&["global-1", "global-2", "global-3"]));
     let cut = Fault::Partition { left: all, right: east.clone() };

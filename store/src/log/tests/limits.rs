@@ -42,45 +42,6 @@ fn a_batch_with_a_hole_is_refused() {
 }
 
 #[test]
-fn a_full_log_says_so_and_keeps_what_it_has() {
-    let options = Options { log_bytes_max: 3 * 2048, ..SMALL };
-    let disk = LossyDisk::new(1);
-    let (mut log, _) = open(&disk, options, false).unwrap();
-    let mut index = 0;
-    let error = loop {
-        match log.commit(&entry(index, 300)) {
-            Ok(_) => index += 1,
-            Err(error) => break error.to_string(),
-        }
-    };
-    assert_eq!(
-        error,
-        "the log is full: it may take 6144 bytes, and log compaction is not here yet. Nothing is \
-         lost, but this node cannot take more writes"
-    );
-    drop(log);
-    let (_, contents) = open(&disk.power_cycle(), options, true).unwrap();
-    assert_eq!(contents.last(), Some(index - 1));
-}
-
-#[test]
-fn a_log_larger_than_the_limit_does_not_open() {
-    let (disk, log) = log_of(20, 300);
-    drop(log);
-    let options = Options { log_bytes_max: 2 * 2048, ..SMALL };
-    let Err(error) = open(&disk, options, true) else { panic!("opened") };
-    let count = disk.list().unwrap().len() as u64;
-    assert_eq!(
-        error.to_string(),
-        format!(
-            "the log in /lossy/ takes {} bytes, more than the 4096 that this version can hold: \
-             log compaction is not here yet",
-            count * 2048
-        )
-    );
-}
-
-#[test]
 fn any_error_poisons() {
     for step in 0..2 {
         let (disk, mut log) = log_of(3, 10);

@@ -13,8 +13,7 @@ use crate::raft::wire::log_id;
 use higuma_model::ClusterId;
 
 const OWNER: Identity = Identity { cluster: ClusterId(7), node: 1 };
-const SMALL: Options =
-    Options { segment_bytes: 8192, log_bytes_max: 1 << 20, prepare_ahead: false, syncs: true };
+const SMALL: Options = Options { segment_bytes: 8192, prepare_ahead: false, syncs: true };
 
 fn start(disk: &LossyDisk, existing: bool) -> (LogStorage, LogWriter) {
     LogStorage::start(disk.clone(), OWNER, SMALL, existing, ()).unwrap()
