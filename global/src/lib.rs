@@ -1,5 +1,6 @@
 //! The global control plane: one member of the Raft cluster that holds meshes and policies.
 
+mod contents;
 mod flags;
 mod kds;
 mod run;

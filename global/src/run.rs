@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::contents;
 use crate::flags::RunArgs;
 use crate::kds;
 use crate::zones::{self, Endpoint, ZonesCollector};
@@ -62,6 +63,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     tracing::info!(cluster = %store.cluster_id(), rest = %args.rest_address(), "running");
 
     tasks.spawn("readiness", follow_leader(store.clone(), ready, tasks.token()));
+    tasks.spawn("contents", contents::compare(store.clone(), metrics.clone(), tasks.token()));
     let endpoint = serve_zones(&store, &metrics, (kds, transport), &mut tasks);
     let api = Api {
         store: store.clone(),

@@ -16,6 +16,11 @@ pub use higuma_model::Upstream as Position;
 /// is left for what the entry says around each resource.
 pub const MAX_BATCH_BYTES: usize = higuma_model::MAX_ENTRY_BYTES / 8 * 7;
 
+const _: () = assert!(
+    MAX_BATCH_BYTES >= higuma_model::MAX_TRANSACTION_BYTES + (128 << 10),
+    "what a transaction holds travels in one batch, with what the wire says around each resource"
+);
+
 /// Characters of one reason, so that a verdict names the fault and not the whole resource.
 pub const MAX_REASON_CHARS: usize = 400;
 

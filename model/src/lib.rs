@@ -8,6 +8,7 @@
 //! ```
 
 mod admission;
+mod content;
 mod cluster_name;
 mod delta;
 mod document;

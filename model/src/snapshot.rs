@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet, Vector};
 
+use crate::content;
 use crate::delta::Delta;
 use crate::resource::{Owner, Resource, Timestamp};
 use crate::transaction::{Effect, Idempotency, Outcome, RequestId};
@@ -110,6 +111,8 @@ pub struct Snapshot {
     results: OrdMap<RequestId, Remembered>,
     /// Of the results, those that a caller named, by the digest of the key.
     keyed: OrdMap<u128, Keyed>,
+    /// The sum of all resources' parts, see [`content::part`].
+    content: u128,
     /// Bytes of all resources, by [`Resource::size`].
     bytes: u64,
     /// No result of an id this old is kept.
@@ -131,6 +134,7 @@ impl Snapshot {
             cursors: OrdMap::new(),
             results: OrdMap::new(),
             keyed: OrdMap::new(),
+            content: 0,
             bytes: 0,
             results_horizon: Timestamp(i64::MIN),
         }
@@ -182,6 +186,12 @@ impl Snapshot {
     /// What all resources take, in bytes, by [`Resource::size`].
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// A hash of what all resources say: equal on all nodes that are at one version, or something is
+    /// wrong.
+    pub fn content(&self) -> u128 {
+        self.content
     }
 
     pub fn tombstone(&self, key: &Key) -> Option<&Tombstone> {
@@ -269,8 +279,10 @@ impl Snapshot {
             self.removed.remove(&(tombstone.version, key.clone()));
         }
         self.bytes += resource.size() as u64;
+        self.content = self.content.wrapping_add(content::part(self.cluster, &resource));
         if let Some(before) = self.resources.insert(key.clone(), resource) {
             self.bytes -= before.size() as u64;
+            self.content = self.content.wrapping_sub(content::part(self.cluster, &before));
             self.written.remove(&(before.modified_at, key.clone()));
         }
         self.written.insert((at, key));
@@ -281,6 +293,7 @@ impl Snapshot {
     pub fn remove(&mut self, key: &Key, version: u64) -> Option<Arc<Resource>> {
         let removed = self.resources.remove(key)?;
         self.bytes -= removed.size() as u64;
+        self.content = self.content.wrapping_sub(content::part(self.cluster, &removed));
         self.written.remove(&(removed.modified_at, key.clone()));
         let tombstone = Tombstone { owner: removed.owner.clone(), version };
         self.tombstones.insert(key.clone(), tombstone);

@@ -26,6 +26,9 @@ pub(crate) async fn cluster(State(api): Shared) -> Answer {
     let ahead = cluster.last_index();
     let members: Vec<Value> =
         cluster.members.iter().map(|member| described(&cluster, member, ahead)).collect();
+    let diverged = cluster.divergences();
+    let diverged: Vec<Value> =
+        diverged.iter().map(|d| json!({"version": d.version, "members": d.members})).collect();
     let snapshot = api.store.snapshot();
     let body = json!({
         "clusterId": cluster.id.to_string(),
@@ -35,6 +38,7 @@ pub(crate) async fn cluster(State(api): Shared) -> Answer {
         "version": snapshot.version(),
         "epoch": format!("{:016x}", api.store.own_state().epoch),
         "members": members,
+        "diverged": diverged,
     });
     answer(&api, body)
 }
@@ -50,6 +54,7 @@ fn described(cluster: &Cluster, member: &Member, ahead: u64) -> Value {
             "epoch": format!("{:016x}", state.epoch),
             "lag": ahead.saturating_sub(state.applied_index),
             "resources": state.resources,
+            "hash": state.content.map(|content| format!("{content:032x}")),
             "error": null,
         }),
         Err(why) => json!({

@@ -1,5 +1,7 @@
 //! What the members of a cluster say of themselves.
 
+use std::collections::BTreeMap;
+
 use higuma_model::ClusterId;
 
 use crate::options::NodeId;
@@ -34,6 +36,8 @@ pub struct MemberState {
     pub version: u64,
     pub epoch: u64,
     pub resources: u64,
+    /// The hash of what its resources say at `version`; none from a node that knows of none.
+    pub content: Option<u128>,
     /// The last entry in the newest snapshot; 0: there is none.
     pub snapshot_index: u64,
     /// The last entry that is no longer in the log; 0: the log is whole.
@@ -46,6 +50,13 @@ pub struct MemberState {
     pub commands: u32,
 }
 
+/// Members that are at one version and not of one content: a defect, or memory that fails.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Divergence {
+    pub version: u64,
+    pub members: Vec<NodeId>,
+}
+
 impl From<&proto::StatusReply> for MemberState {
     fn from(status: &proto::StatusReply) -> Self {
         Self {
@@ -55,6 +66,7 @@ impl From<&proto::StatusReply> for MemberState {
             version: status.version,
             epoch: status.epoch,
             resources: status.resources,
+            content: status.content.as_ref().try_into().ok().map(u128::from_be_bytes),
             snapshot_index: status.snapshot_index,
             purged_index: status.purged_index,
             disk_free: status.disk_free,
@@ -65,9 +77,63 @@ impl From<&proto::StatusReply> for MemberState {
 }
 
 impl Cluster {
+    /// The versions at which members have different contents, and who is at them.
+    pub fn divergences(&self) -> Vec<Divergence> {
+        let mut at: BTreeMap<u64, Vec<(NodeId, u128)>> = BTreeMap::new();
+        for member in &self.members {
+            if let Ok(MemberState { version, content: Some(content), .. }) = member.state {
+                at.entry(version).or_default().push((member.id, content));
+            }
+        }
+        let differ =
+            |here: &[(NodeId, u128)]| here.iter().any(|(_, content)| *content != here[0].1);
+        at.into_iter()
+            .filter(|(_, here)| differ(here))
+            .map(|(version, here)| Divergence {
+                version,
+                members: here.into_iter().map(|(id, _)| id).collect(),
+            })
+            .collect()
+    }
+
     /// Entries that the member furthest ahead has in its log.
     pub fn last_index(&self) -> u64 {
         let states = self.members.iter().filter_map(|member| member.state.as_ref().ok());
         states.map(|state| state.last_index).max().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_differ_only_where_they_are_at_one_version() {
+        let member = |id, version, content| Member {
+            id,
+            address: String::new(),
+            state: Ok(MemberState {
+                term: 1,
+                last_index: 9,
+                applied_index: 9,
+                version,
+                epoch: 1,
+                resources: 1,
+                content,
+            }),
+        };
+        let gone = Member { id: 4, address: String::new(), state: Err("gone".to_owned()) };
+        for (members, expected) in [
+            (vec![member(1, 7, Some(5)), member(2, 7, Some(5)), gone.clone()], vec![]),
+            (vec![member(1, 7, Some(5)), member(2, 8, Some(6))], vec![]),
+            (vec![member(1, 7, Some(5)), member(2, 7, None)], vec![]),
+            (
+                vec![member(1, 7, Some(5)), member(2, 7, Some(5)), member(3, 7, Some(6)), gone],
+                vec![Divergence { version: 7, members: vec![1, 2, 3] }],
+            ),
+        ] {
+            let cluster = Cluster { id: ClusterId(1), node: 1, leader: None, term: 1, members };
+            assert_eq!(cluster.divergences(), expected, "{cluster:?}");
+        }
     }
 }

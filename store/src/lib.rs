@@ -21,7 +21,7 @@ mod room;
 mod snapshot;
 mod store;
 
-pub use cluster::{Cluster, Member, MemberState};
+pub use cluster::{Cluster, Divergence, Member, MemberState};
 pub use codec::TooLarge;
 pub use forming::FormError;
 pub use history::{Change, Edit, Filter, History, HistoryError, Page, Seen, Watcher, keeps};

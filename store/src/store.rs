@@ -218,6 +218,7 @@ impl Store {
     /// Every member as it says it is, with what this node knows of the leader.
     pub async fn cluster(&self) -> Cluster {
         let own = self.running().status();
+        let (leader, term) = (Some(own.leader).filter(|leader| *leader != 0), own.term);
         let mut asked = JoinSet::new();
         for (id, client) in &self.inner.clients {
             let (id, mut client) = (*id, client.clone());
@@ -240,8 +241,8 @@ impl Store {
         Cluster {
             id: self.cluster_id(),
             node: self.inner.node,
-            leader: Some(own.leader).filter(|leader| *leader != 0),
-            term: own.term,
+            leader,
+            term,
             members: members.collect(),
         }
     }

@@ -49,7 +49,7 @@ impl Fake {
                 let mut reader = BufReader::new(stream.try_clone().unwrap());
                 let mut line = String::new();
                 reader.read_line(&mut line).unwrap();
-                let mut length = 0;
+                let (mut length, mut key) = (0, String::new());
                 loop {
                     let mut header = String::new();
                     reader.read_line(&mut header).unwrap();
@@ -59,9 +59,12 @@ impl Fake {
                     if let Some(value) = header.to_lowercase().strip_prefix("content-length:") {
                         length = value.trim().parse().unwrap();
                     }
+                    if let Some(value) = header.to_lowercase().strip_prefix("idempotency-key:") {
+                        key = format!(" under {}", value.trim());
+                    }
                 }
                 reader.read_exact(&mut vec![0; length]).unwrap();
-                heard.send(line.trim().trim_end_matches(" HTTP/1.1").to_owned()).unwrap();
+                heard.send(line.trim().trim_end_matches(" HTTP/1.1").to_owned() + &key).unwrap();
                 if let Does::Answer(head, body) = does {
                     let n = body.len();
                     write!(
@@ -129,6 +132,21 @@ async fn a_write_that_broke_off_is_repeated_and_said_to_be() {
         assert_eq!(second.asked(), ["PUT /meshes/default"]);
         first.thread.join().unwrap();
     }
+}
+
+#[tokio::test]
+async fn every_attempt_at_a_write_carries_the_same_key() {
+    let (first, second) = (Fake::serve(vec![Does::Hangup, OK]), Fake::serve(vec![UNKNOWN]));
+    let client = client(&[first.addr, second.addr]);
+    client.send(&put().once().unwrap()).await.unwrap();
+    let (mut asked, other) = (first.asked(), second.asked());
+    asked.extend(other);
+    assert_eq!(asked.len(), 3, "{asked:?}");
+    assert!(
+        asked[0].contains(" under ") && asked.iter().all(|each| *each == asked[0]),
+        "{asked:?}"
+    );
+    assert_ne!(put().once().unwrap().key, put().once().unwrap().key);
 }
 
 #[tokio::test]

@@ -72,13 +72,16 @@ fn cluster_table(cluster: &Value) -> String {
         let mut row: Vec<String> = ["id", "address", "role", "term", "version", "lag", "resources"]
             .map(|name| shown(member, name))
             .to_vec();
+        // Enough to be told from another at a glance; `-o json` has all of it.
+        row.push(shown(member, "hash").chars().take(12).collect());
         if let Some(why) = member.get("error").and_then(Value::as_str) {
             row.push(why.to_owned());
         }
         row
     };
     let rows: Vec<_> = members.iter().map(row).collect();
-    let mut heading = vec!["NODE", "ADDRESS", "ROLE", "TERM", "VERSION", "LAG", "RESOURCES"];
+    let mut heading =
+        vec!["NODE", "ADDRESS", "ROLE", "TERM", "VERSION", "LAG", "RESOURCES", "HASH"];
     if rows.iter().any(|row| row.len() > heading.len()) {
         heading.push("ERROR");
     }
@@ -86,8 +89,19 @@ fn cluster_table(cluster: &Value) -> String {
         Some(Value::Number(id)) => format!("node {id}"),
         _ => "none: no write can be done until a majority of the nodes is back".to_owned(),
     };
+    let diverged = cluster.get("diverged").and_then(Value::as_array).into_iter().flatten();
+    let alarms: String = diverged
+        .map(|at| {
+            let (version, members) = (shown(at, "version"), shown(at, "members"));
+            format!(
+                "\n\nALARM: nodes {members} are all at version {version} and do not hold the same. \
+                 Stop the one whose hash\nis another than that of the majority, keep its folder, \
+                 and report it."
+            )
+        })
+        .collect();
     format!(
-        "Cluster: {}   Leader: {leader}   Term: {}   Version: {}   Epoch: {}\n\n{}",
+        "Cluster: {}   Leader: {leader}   Term: {}   Version: {}   Epoch: {}\n\n{}{alarms}",
         shown(cluster, "clusterId"),
         shown(cluster, "term"),
         shown(cluster, "version"),
@@ -107,17 +121,21 @@ mod tests {
             "members": [
                 {"id": 1, "address": "a:1", "role": "unreachable", "error": "connection refused"},
                 {"id": 2, "address": "b:1", "role": "leader", "term": 5, "version": 12, "lag": 0,
-                 "resources": 3, "error": null},
+                 "resources": 3, "hash": "0123456789abcdef", "error": null},
             ],
+            "diverged": [],
         });
         assert_eq!(
             cluster_table(&cluster),
             "Cluster: ab   Leader: node 2   Term: 5   Version: 12   Epoch: cd\n\n\
-             NODE   ADDRESS   ROLE          TERM   VERSION   LAG   RESOURCES   ERROR\n\
-             1      a:1       unreachable   -      -         -     -           connection refused\n\
-             2      b:1       leader        5      12        0     3"
+             NODE   ADDRESS   ROLE          TERM   VERSION   LAG   RESOURCES   HASH           ERROR\n\
+             1      a:1       unreachable   -      -         -     -           -              \
+             connection refused\n\
+             2      b:1       leader        5      12        0     3           0123456789ab"
         );
         let text = cluster_table(&json!({"leader": null}));
         assert!(text.contains("Leader: none: no write can be done"), "{text}");
+        let text = cluster_table(&json!({"diverged": [{"version": 7, "members": [1, 3]}]}));
+        assert!(text.contains("ALARM: nodes [1,3] are all at version 7"), "{text}");
     }
 }

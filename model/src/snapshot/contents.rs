@@ -5,7 +5,7 @@ use std::sync::Arc;
 use imbl::{OrdMap, OrdSet, Vector};
 
 use super::{ClusterId, Epoch, Keyed, Remembered, Snapshot, Tombstone, Upstream};
-use crate::Key;
+use crate::{Key, content};
 use crate::resource::{Resource, Timestamp};
 use crate::transaction::{Outcome, RequestId};
 
@@ -87,6 +87,8 @@ impl From<Contents> for Snapshot {
             results_horizon,
         } = contents;
         let bytes = resources.iter().map(|resource| resource.size() as u64).sum();
+        let parts = resources.iter().map(|resource| content::part(cluster, resource));
+        let content = parts.fold(0, u128::wrapping_add);
         let remembered = |(id, outcome)| (id, Remembered { outcome, key: None });
         let mut results: OrdMap<RequestId, Remembered> =
             results.into_iter().map(remembered).collect();
@@ -102,6 +104,7 @@ impl From<Contents> for Snapshot {
         Self {
             cluster,
             version,
+            content,
             resources: resources.into_iter().map(|r| (r.key.clone(), r)).collect(),
             tombstones: OrdMap::from_iter(tombstones),
             written,

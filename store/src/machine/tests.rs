@@ -459,6 +459,29 @@ proptest! {
         let sum: usize = machine.snapshot().iter().map(|resource| resource.size()).sum();
         prop_assert_eq!(machine.snapshot().bytes(), sum as u64);
     }
+
+    /// By whatever way a state came about, and in whatever order: it says what it says.
+    #[test]
+    fn the_content_of_a_state_is_that_of_its_resources(
+        steps in prop::collection::vec(step(), 0..60),
+        at in any::<prop::sample::Index>(),
+    ) {
+        let (machine, _) = run(&log(&steps));
+        let built = |resources: &[Arc<Resource>]| {
+            let mut built = Snapshot::new(CLUSTER);
+            resources.iter().rev().for_each(|resource| built.put(resource.clone()));
+            built.content()
+        };
+        let mut resources: Vec<_> = machine.snapshot().iter().cloned().collect();
+        prop_assert_eq!(machine.snapshot().content(), built(&resources));
+        if !resources.is_empty() {
+            let at = at.index(resources.len());
+            let mut other = (*resources[at]).clone();
+            other.version += 1;
+            resources[at] = Arc::new(other);
+            prop_assert_ne!(machine.snapshot().content(), built(&resources));
+        }
+    }
 }
 
 #[test]

@@ -148,6 +148,7 @@ impl Running {
             version: snapshot.version(),
             epoch: snapshot.epochs().next_back().map_or(0, |epoch| epoch.nonce),
             resources: snapshot.len() as u64,
+            content: Bytes::copy_from_slice(&snapshot.content().to_be_bytes()),
             snapshot_index: metrics.snapshot.map_or(0, |id| id.index),
             purged_index: metrics.purged.map_or(0, |id| id.index),
             disk_free: room.free,
