@@ -8,8 +8,8 @@
 //! ```
 
 mod admission;
-mod content;
 mod cluster_name;
+mod content;
 mod delta;
 mod document;
 mod key;

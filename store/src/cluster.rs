@@ -120,6 +120,7 @@ mod tests {
                 epoch: 1,
                 resources: 1,
                 content,
+                ..MemberState::from(&proto::StatusReply::default())
             }),
         };
         let gone = Member { id: 4, address: String::new(), state: Err("gone".to_owned()) };

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use imbl::{OrdMap, OrdSet, Vector};
 
 use super::{ClusterId, Epoch, Keyed, Remembered, Snapshot, Tombstone, Upstream};
-use crate::{Key, content};
 use crate::resource::{Resource, Timestamp};
 use crate::transaction::{Outcome, RequestId};
+use crate::{Key, content};
 
 /// A snapshot in parts. What is derived (the indexes by version, sizes) is not among them.
 #[derive(Debug, Clone, PartialEq, Eq)]

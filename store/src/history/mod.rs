@@ -72,8 +72,8 @@ struct Shared {
     wake: Condvar,
     /// The newest version whose change, if it made one, is in the ring.
     head: channel::Sender<u64>,
-    /// The newest version whose change is on the shelf; 0 while there is none.
-    written: channel::Sender<u64>,
+    /// The newest version whose change is on the shelf, while there is one.
+    written: channel::Sender<Option<u64>>,
 }
 
 struct State {
@@ -99,7 +99,7 @@ impl History {
             state: Mutex::new(state),
             wake: Condvar::new(),
             head: channel::Sender::new(0),
-            written: channel::Sender::new(0),
+            written: channel::Sender::new(None),
         };
         Self { shared: Arc::new(shared) }
     }

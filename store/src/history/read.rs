@@ -169,7 +169,7 @@ impl History {
     /// It is not written in time.
     pub async fn reaches(&self, version: u64) -> Result<(), HistoryError> {
         let mut written = self.shared.written.subscribe();
-        let reached = written.wait_for(|written| *written >= version);
+        let reached = written.wait_for(|written| written.is_some_and(|at| at >= version));
         if let Ok(Ok(_)) = tokio::time::timeout(PATIENCE, reached).await {
             return Ok(());
         }
@@ -220,7 +220,7 @@ impl History {
             state.ring.floor()
         };
         self.reaches(floor).await?;
-        let until = *self.shared.written.borrow();
+        let until = self.shared.written.borrow().unwrap_or(0);
         let changes = self.read(move |shelf| changes(shelf, version, until)).await?;
         let compacted = self.compacted();
         if version < compacted {

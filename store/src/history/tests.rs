@@ -442,6 +442,30 @@ async fn a_history_that_is_lost_or_damaged_is_refilled_from_the_log() {
     }
 }
 
+#[test]
+fn a_refill_does_not_keep_a_node_from_stopping() {
+    let mut world = World::new(64);
+    (0..5).for_each(|at| world.apply(&Step::Put(0, 1, at)));
+    let history = History::with(world.folder.path().join("other"), CLUSTER, Ring::bounded(1, 1));
+    // The refill waits for the state that it begins with.
+    let held = world.base.lock().unwrap();
+    let source = Box::new(TestSource { log: world.log.clone(), base: world.base.clone() });
+    let writer = HistoryWriter::start(&history, source).unwrap();
+    let changes = world.changes.iter().map(|change| (log_id(1, change.version), change.clone()));
+    let last = world.changes.last().unwrap().version;
+    history.applied(changes, Mark { last: log_id(1, last), version: last }, 0);
+    let (ended, ends) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        writer.join();
+        ended.send(()).unwrap();
+    });
+    while !history.shared.lock().stopping {
+        std::thread::yield_now();
+    }
+    drop(held);
+    ends.recv_timeout(std::time::Duration::from_secs(30)).expect("it stops");
+}
+
 #[tokio::test]
 async fn without_what_led_to_a_state_the_history_begins_with_it() {
     let mut world = World::new(8);

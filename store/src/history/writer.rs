@@ -132,7 +132,7 @@ impl Writer {
         let mut state = self.shared.lock();
         (state.shelf, state.doubt, state.trouble) = (None, None, trouble);
         drop(state);
-        self.shared.written.send_replace(0);
+        self.shared.written.send_replace(None);
     }
 
     /// Waits a moment; whether it is time to stop.
@@ -213,7 +213,7 @@ impl Writer {
         state.shelf = Some((shelf.clone(), standing));
         state.trouble = None;
         drop(state);
-        self.shared.written.send_replace(standing.mark.version);
+        self.shared.written.send_replace(Some(standing.mark.version));
     }
 
     fn next(&self, standing: &Standing, swept: u64, lags: bool) -> Step {
@@ -227,6 +227,8 @@ impl Writer {
             if state.ring.head().is_some_and(|head| head.last.index > kept) {
                 return match state.ring.after(version, BATCH_BYTES) {
                     Some((changes, mark)) => Step::Write(changes, mark),
+                    // The log still has it after the next start.
+                    None if state.stopping => Step::Stop,
                     None => Step::Refill,
                 };
             }
