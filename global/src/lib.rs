@@ -3,6 +3,7 @@
 mod contents;
 mod flags;
 mod kds;
+mod mutant;
 mod run;
 mod zones;
 

@@ -10,7 +10,7 @@ use higuma_serve::{
     ClientAuth, HttpServer, Metrics, Readiness, Tasks, Transport, diagnostics, incoming, listen,
     mutant,
 };
-use higuma_store::{Mutant, Options, Store, Tls};
+use higuma_store::{Options, Store, Tls};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::contents;
 use crate::flags::RunArgs;
 use crate::kds;
+use crate::mutant::Mutant;
 use crate::zones::{self, Endpoint, ZonesCollector};
 
 /// How long tasks may take to stop: leadership is handed over within 1.5 s, requests drain in 3.
@@ -31,7 +32,7 @@ const DIAGNOSTICS_FLAGS: &str = "--diagnostics-port or --diagnostics-bind";
 /// Whatever keeps the node from running, with what to do about it.
 pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let (members, timers) = (args.members()?, args.timers()?);
-    let mutant = mutant::from_environment(Mutant::NAMES)?;
+    let mutant = mutant::from_environment(&Mutant::names())?;
     let transport = args.transport()?;
     let mut tasks = Tasks::new();
     let (ready, readiness) = watch::channel(Readiness::default());
@@ -56,7 +57,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
         listener: Some(raft),
         tls,
         timers,
-        mutant,
+        mutant: mutant.and_then(Mutant::of_store),
     })
     .await?;
     metrics.register(|registry| registry.register_collector(store.collector()));
@@ -72,6 +73,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
         progress: Arc::new(endpoint.reports),
         quota: args.state_quota,
         version: env!("CARGO_PKG_VERSION"),
+        mutant: mutant.and_then(Mutant::of_rest),
     };
     tasks.spawn(
         "REST",

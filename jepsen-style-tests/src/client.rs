@@ -5,6 +5,7 @@
 //! done; what never left the client was not.
 
 pub(crate) mod dns;
+pub(crate) mod events;
 pub(crate) mod request;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -43,24 +44,29 @@ pub(crate) struct Call {
     path: String,
     body: Option<Value>,
     if_match: Option<u64>,
+    idempotency_key: Option<String>,
 }
 
 impl Call {
+    fn new(method: Method, path: String, body: Option<Value>) -> Self {
+        Self { method, path, body, if_match: None, idempotency_key: None }
+    }
+
     /// `path` with its query.
     pub(crate) fn get(path: impl Into<String>) -> Self {
-        Self { method: Method::GET, path: path.into(), body: None, if_match: None }
+        Self::new(Method::GET, path.into(), None)
     }
 
     pub(crate) fn put(path: impl Into<String>, body: Value) -> Self {
-        Self { method: Method::PUT, path: path.into(), body: Some(body), if_match: None }
+        Self::new(Method::PUT, path.into(), Some(body))
     }
 
     pub(crate) fn post(path: impl Into<String>, body: Value) -> Self {
-        Self { method: Method::POST, path: path.into(), body: Some(body), if_match: None }
+        Self::new(Method::POST, path.into(), Some(body))
     }
 
     pub(crate) fn delete(path: impl Into<String>) -> Self {
-        Self { method: Method::DELETE, path: path.into(), body: None, if_match: None }
+        Self::new(Method::DELETE, path.into(), None)
     }
 
     pub(crate) fn is_read(&self) -> bool {
@@ -70,6 +76,12 @@ impl Call {
     /// Only if the resource is still the one with this `ETag`.
     pub(crate) fn if_match(mut self, tag: u64) -> Self {
         self.if_match = Some(tag);
+        self
+    }
+
+    /// Sent again under the same key, it is applied once.
+    pub(crate) fn once(mut self, key: &str) -> Self {
+        self.idempotency_key = Some(key.to_owned());
         self
     }
 }
@@ -82,6 +94,8 @@ pub(crate) struct Answer {
     pub(crate) version: Option<u64>,
     /// `ETag`, without its quotes.
     pub(crate) tag: Option<u64>,
+    /// `Idempotent-Replayed`: an earlier request under the same key was answered so.
+    pub(crate) replayed: bool,
     /// `null` where the answer is no JSON.
     pub(crate) body: Value,
 }
@@ -202,6 +216,9 @@ fn request(call: &Call) -> Result<Request<Full<Bytes>>, CallError> {
     if let Some(tag) = call.if_match {
         request = request.header(header::IF_MATCH, format!("\"{tag}\""));
     }
+    if let Some(key) = &call.idempotency_key {
+        request = request.header("idempotency-key", key);
+    }
     let body = match &call.body {
         Some(body) => {
             request = request.header(header::CONTENT_TYPE, "application/json");
@@ -234,6 +251,7 @@ async fn answer(response: Response<Incoming>) -> Result<Answer, CallError> {
         status: parts.status.as_u16(),
         version: number(&parts.headers, "x-higuma-version"),
         tag: number(&parts.headers, "etag"),
+        replayed: parts.headers.contains_key("idempotent-replayed"),
         body: serde_json::from_slice(&body.to_bytes()).unwrap_or(Value::Null),
     })
 }

@@ -57,6 +57,30 @@ const MUTANTS: &[Mutant] = &[
         seconds: 15,
         seeds: &[1, 2, 3],
     },
+    Mutant {
+        name: "split-transaction",
+        defect: "a transaction is written as two entries",
+        test: "append",
+        nemesis: "none",
+        seconds: 6,
+        seeds: &[1, 2, 3],
+    },
+    Mutant {
+        name: "forget-keys",
+        defect: "an Idempotency-Key that comes again is a new one",
+        test: "transaction",
+        nemesis: "none",
+        seconds: 6,
+        seeds: &[1, 2, 3],
+    },
+    Mutant {
+        name: "skip-versions",
+        defect: "a watch leaves versions out",
+        test: "watch",
+        nemesis: "none",
+        seconds: 6,
+        seeds: &[1, 2, 3],
+    },
 ];
 
 /// Runs each until it is found: 0 if all are, 1 if one is not, 3 if the harness failed.

@@ -118,6 +118,7 @@ fn api(zone: &Arc<Zone>, adoption: Option<&Arc<Adoption>>, quota: u64) -> Router
         }),
         quota,
         version: env!("CARGO_PKG_VERSION"),
+        mutant: None,
     };
     let kds_routes = match adoption {
         Some(adoption) => adopt::router(zone.clone(), adoption.clone()),

@@ -14,6 +14,7 @@ use http::HeaderValue;
 
 use crate::answer::VERSION_HEADER;
 use crate::error::ApiError;
+use crate::mutant::Mutant;
 use crate::progress::{self, Progress};
 use crate::{cluster, history, path, transaction, watch};
 
@@ -44,6 +45,8 @@ pub struct Api {
     pub quota: u64,
     /// The version of this program.
     pub version: &'static str,
+    /// None, but in a process that is broken on purpose.
+    pub mutant: Option<Mutant>,
 }
 
 pub(crate) type Shared = State<Arc<Api>>;

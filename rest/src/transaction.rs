@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use higuma_model::{
-    Admission, Effect, Key, Origin, Refusal, Rejection, Scope, Snapshot, Timestamp, Together,
+    Admission, Effect, Key, Origin, Refusal, Rejection, Scope, Snapshot, Terms, Timestamp, Together,
     Transaction, Violation, render,
 };
 use higuma_store::{Consistency, WriteError, preview};
@@ -20,6 +20,7 @@ use crate::api::{Api, Shared, now};
 use crate::body;
 use crate::error::{ApiError, Doing};
 use crate::idempotency::{Named, effect, modified_at};
+use crate::mutant::Mutant;
 use crate::origin;
 use crate::write::{MAX_ROUNDS, provide, random};
 use asked::{Asked, Change};
@@ -46,6 +47,7 @@ async fn post(api: &Api, parts: &Parts, body: Body) -> Result<Answer, ApiError> 
     body::only_json(&parts.headers)?;
     let body = body::read(body).await?;
     let named = Named::read(DOING, parts, &body)?;
+    let named = named.filter(|_| api.mutant != Some(Mutant::ForgetKeys));
     if query.dry_run && named.is_some() {
         let reason = "a dry run writes nothing that could be repeated: leave it out";
         return Err(ApiError::invalid(DOING, vec![violation("Idempotency-Key", reason)]));
@@ -81,7 +83,11 @@ async fn apply(api: &Api, work: &Work) -> Result<Answer, ApiError> {
         if plan.transaction.operations.is_empty() && work.named.is_none() {
             return Ok(work.answer(&plan.effects, snapshot.version()));
         }
-        match api.store.write_from(&plan.transaction, &work.origin).await {
+        let written = match api.mutant {
+            Some(Mutant::SplitTransaction) => in_two(api, &plan.transaction, &work.origin).await,
+            _ => api.store.write_from(&plan.transaction, &work.origin).await,
+        };
+        match written {
             Ok(version) => {
                 let have = api.store.snapshot();
                 if let Some(named) = &work.named
@@ -100,6 +106,23 @@ async fn apply(api: &Api, work: &Work) -> Result<Answer, ApiError> {
         }
     }
     unreachable!("the last round returns")
+}
+
+/// A deliberate defect: the first half by itself, then the rest, whatever became of the state.
+async fn in_two(
+    api: &Api,
+    transaction: &Transaction,
+    origin: &Origin,
+) -> Result<u64, WriteError> {
+    let (first, rest) = transaction.operations.split_at(transaction.operations.len() / 2);
+    let id = api.store.snapshot().request_id(transaction.at, random());
+    let terms = Terms::default();
+    let first = Transaction { id, operations: first.to_vec(), terms, ..transaction.clone() };
+    api.store.write_from(&first, origin).await?;
+    let (demands, checks) = (Vec::new(), Vec::new());
+    let operations = rest.to_vec();
+    let rest = Transaction { demands, checks, operations, ..transaction.clone() };
+    api.store.write_from(&rest, origin).await
 }
 
 /// What a transaction would do to one state.

@@ -32,6 +32,7 @@ use tokio::time::timeout;
 use crate::api::{Api, Shared};
 use crate::error::{ApiError, Doing};
 use crate::history::{self, Asked};
+use crate::mutant::Mutant;
 
 /// Watches of one node. Each holds at most a megabyte of what it reads from disk and a connection.
 const MAX_WATCHES: usize = 512;
@@ -40,9 +41,15 @@ static WATCHES: Semaphore = Semaphore::const_new(MAX_WATCHES);
 /// After this long without an event a comment shows that the connection lives; shorter than the
 /// idle limits of usual proxies (60 s).
 const HEARTBEAT: Duration = Duration::from_secs(10);
+const HEARTBEAT_TEXT: &str = ": heartbeat\n\n";
+
+/// One that is broken on purpose leaves out every so many-th version.
+const SKIPPED: u64 = 16;
 
 struct Open {
     watcher: Watcher,
+    /// A deliberate defect: some versions are left out.
+    skips: bool,
     _permit: SemaphorePermit<'static>,
 }
 
@@ -81,13 +88,17 @@ fn open(api: &Api, request: &Request) -> Result<Open, ApiError> {
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, Doing::History.title(), detail)
     })?;
     let watcher = api.store.history().watch(from, asked.filter)?;
-    Ok(Open { watcher, _permit: permit })
+    let skips = api.mutant == Some(Mutant::SkipVersions);
+    Ok(Open { watcher, skips, _permit: permit })
 }
 
 async fn next(open: Option<Open>) -> Option<(Result<String, Infallible>, Option<Open>)> {
     let mut open = open?;
     let text = match timeout(HEARTBEAT, open.watcher.next()).await {
-        Err(_) => ": heartbeat\n\n".to_owned(),
+        Err(_) => HEARTBEAT_TEXT.to_owned(),
+        Ok(Ok(Seen::Change(change))) if open.skips && change.version.is_multiple_of(SKIPPED) => {
+            HEARTBEAT_TEXT.to_owned()
+        }
         Ok(Ok(Seen::Change(change))) => changed(&change),
         Ok(Ok(Seen::Mark(version))) => {
             event(Some(version), "progress", &json!({"version": version}))

@@ -69,6 +69,7 @@ impl Server {
             progress: Arc::new(NoProgress),
             quota: QUOTA,
             version: "0.0.0-test",
+            mutant: None,
         };
         Self { _folder: folder, store, router: router(Arc::new(api), axum::Router::new()) }
     }

@@ -82,6 +82,7 @@ impl Global {
             progress: Arc::new(endpoint.reports.clone()),
             quota: higuma_model::DEFAULT_QUOTA_BYTES,
             version: "0.0.0-test",
+            mutant: None,
         });
         let rest = router(api, higuma_serve::axum::Router::new());
         Self { _folder: folder, store, endpoint, address, rest, _tasks: tasks }

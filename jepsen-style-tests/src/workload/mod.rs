@@ -1,12 +1,16 @@
 //! What clients do to the system, and how what they saw is judged.
 
+mod append;
 pub(crate) mod availability;
 mod churn;
+mod order;
 pub(crate) mod recovery;
 mod register;
 mod requests;
 mod set;
 mod traffic;
+mod transaction;
+mod watch;
 mod zones;
 
 use std::path::Path;
@@ -22,8 +26,8 @@ use tokio_util::sync::CancellationToken;
 use crate::client::{self, Client};
 use crate::cluster::{Cluster, Role};
 use crate::draw::Draw;
-use crate::history::{Outcome, Recorder};
-use crate::verdict::Verdict;
+use crate::history::{Operation, Outcome, Recorder};
+use crate::verdict::{Finding, Verdict};
 
 /// What a workload works with.
 #[derive(Clone)]
@@ -33,7 +37,7 @@ pub(crate) struct Context {
     pub(crate) seed: u64,
 }
 
-/// One of `register`, `set`, `zones`, `traffic`, `churn`.
+/// One of `register`, `set`, `transaction`, `append`, `watch`, `zones`, `traffic`, `churn`.
 #[async_trait]
 pub(crate) trait Workload: Send + Sync {
     fn name(&self) -> &'static str;
@@ -62,6 +66,9 @@ pub(crate) fn all() -> Vec<Box<dyn Workload>> {
     vec![
         Box::new(register::Register),
         Box::new(set::Set),
+        Box::new(transaction::Transaction),
+        Box::new(append::Append),
+        Box::new(watch::Watch::default()),
         Box::new(zones::Zones),
         Box::new(traffic::Traffic),
         Box::new(churn::Churn::default()),
@@ -146,6 +153,63 @@ fn permission(mesh: &str, name: &str, key: &str, value: &str) -> (String, Value)
         "destinations": [{"match": {"kuma.io/service": key}}],
     });
     (format!("/meshes/{mesh}/traffic-permissions/{name}"), body)
+}
+
+/// The value that a TrafficPermission carries ([`permission`]).
+fn service(item: &Value) -> Option<&str> {
+    item["sources"][0]["match"]["kuma.io/service"].as_str()
+}
+
+/// How the reason begins when an answer misses something.
+const MALFORMED: &str = "malformed answer";
+
+/// An answer that misses what every answer has is a violation of the API, and no outcome: the run
+/// has to see it, so it is recorded as unknown with the reason ([`whole`]).
+fn understood<A>(
+    outcome: Outcome<client::Answer>,
+    understand: fn(&client::Answer) -> anyhow::Result<A>,
+) -> Outcome<A> {
+    match outcome {
+        Outcome::Done { answer } => match understand(&answer) {
+            Ok(answer) => Outcome::Done { answer },
+            Err(why) => Outcome::Unknown { why: format!("{MALFORMED}: {why:#}") },
+        },
+        Outcome::Refused { why } => Outcome::Refused { why },
+        Outcome::Unknown { why } => Outcome::Unknown { why },
+    }
+}
+
+/// Every answer has what the API says that it has.
+fn whole<C, A>(ops: &[Operation<C, A>]) -> Verdict {
+    let malformed = ops.iter().find_map(|op| match &op.outcome {
+        Outcome::Unknown { why } if why.starts_with(MALFORMED) => Some((op.id, why)),
+        _ => None,
+    });
+    let finding = match malformed {
+        None => Finding::Held,
+        Some((id, why)) => Finding::Violated { why: why.clone(), operations: vec![id] },
+    };
+    Verdict { checker: "answers are whole".to_owned(), finding, figures: Vec::new() }
+}
+
+/// What a checker found that cannot be, and the operations that show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Wrong {
+    why: String,
+    operations: Vec<u64>,
+}
+
+/// What all that is wrong makes of a verdict; the first has its operations shown.
+fn finding(wrong: &[Wrong]) -> Finding {
+    /// More say nothing new.
+    const TOLD: usize = 5;
+    match wrong.first() {
+        None => Finding::Held,
+        Some(first) => Finding::Violated {
+            why: wrong.iter().take(TOLD).map(|one| &*one.why).collect::<Vec<_>>().join(". "),
+            operations: first.operations.clone(),
+        },
+    }
 }
 
 /// Between two calls of a client: short after one that was done; after one that was not, long

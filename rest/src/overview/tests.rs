@@ -65,6 +65,7 @@ async fn api(folder: &tempfile::TempDir, place: Place) -> Api {
         progress: Arc::new(Known),
         quota: higuma_model::DEFAULT_QUOTA_BYTES,
         version: "0.0.0-test",
+        mutant: None,
     }
 }
 

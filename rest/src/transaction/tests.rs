@@ -41,6 +41,7 @@ async fn api(folder: &tempfile::TempDir) -> Api {
         progress: Arc::new(NoProgress),
         quota: 4_000,
         version: "0.0.0-test",
+        mutant: None,
     }
 }
 

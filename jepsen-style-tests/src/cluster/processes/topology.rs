@@ -69,11 +69,12 @@ impl Program {
         matches!(self.name, "global" | "remote")
     }
 
-    /// Whether it has this defect, and starts with it: those of KDS are a zone's, those of the
-    /// store every control plane's.
+    /// Whether it has this defect, and starts with it: those of KDS are a zone's, those of REST the
+    /// global's, those of the store every control plane's.
     pub(super) fn has(&self, mutant: &str) -> bool {
         match mutant {
             "obey-rollback" | "empty-list-deletes" => self.name == "remote",
+            "split-transaction" | "forget-keys" | "skip-versions" => self.name == "global",
             _ => self.is_control_plane(),
         }
     }

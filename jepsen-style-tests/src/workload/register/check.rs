@@ -10,7 +10,7 @@ use super::{Call, Op, versions};
 use crate::history::{self, Outcome};
 use crate::run::Folder;
 use crate::verdict::{Finding, Verdict};
-use crate::workload::availability;
+use crate::workload::{self, availability};
 
 /// How long the search may take over all keys. Usually it takes below a second.
 const SEARCH_LIMIT: Duration = Duration::from_secs(90);
@@ -29,7 +29,7 @@ pub(super) fn check(folder: &Path) -> anyhow::Result<Vec<Verdict>> {
     Ok(vec![
         linearizable(&ops, SEARCH_LIMIT),
         agreeing(&ops),
-        understood(&ops),
+        workload::whole(&ops),
         availability::verdict(&folder, &[("read", &["read"]), ("write", &["write", "swap"])])?,
     ])
 }
@@ -116,28 +116,8 @@ fn figures(ops: &[Op], keys: usize) -> Vec<(String, String)> {
 }
 
 fn agreeing(ops: &[Op]) -> Verdict {
-    let wrong = versions::check(ops);
-    let finding = match wrong.first() {
-        None => Finding::Held,
-        Some(first) => Finding::Violated {
-            why: wrong.iter().map(|wrong| wrong.why.clone()).collect::<Vec<_>>().join(". "),
-            operations: first.operations.clone(),
-        },
-    };
+    let finding = workload::finding(&versions::check(ops));
     Verdict { checker: "versions agree".to_owned(), finding, figures: Vec::new() }
-}
-
-/// Every answer has what the API says that it has.
-fn understood(ops: &[Op]) -> Verdict {
-    let malformed = ops.iter().find_map(|op| match &op.outcome {
-        Outcome::Unknown { why } if why.starts_with(super::MALFORMED) => Some((op.id, why)),
-        _ => None,
-    });
-    let finding = match malformed {
-        None => Finding::Held,
-        Some((id, why)) => Finding::Violated { why: why.clone(), operations: vec![id] },
-    };
-    Verdict { checker: "answers are whole".to_owned(), finding, figures: Vec::new() }
 }
 
 #[cfg(test)]

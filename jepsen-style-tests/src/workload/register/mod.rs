@@ -19,7 +19,9 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, Workload, globals, mesh, pace, permission, recovery, together};
+use super::{
+    Context, Workload, globals, mesh, pace, permission, recovery, service, together, understood,
+};
 use crate::client::{self, Client};
 use crate::draw::Draw;
 use crate::history::{Operation, Outcome};
@@ -262,31 +264,12 @@ impl Actor {
     }
 }
 
-/// How the reason begins when an answer misses something.
-const MALFORMED: &str = "malformed answer";
-
-/// An answer that misses what every answer has is a violation of the API, and no outcome: the run
-/// has to see it, so it is recorded as unknown with the reason.
-fn understood(
-    outcome: Outcome<client::Answer>,
-    understand: fn(&client::Answer) -> anyhow::Result<Answer>,
-) -> Outcome<Answer> {
-    match outcome {
-        Outcome::Done { answer } => match understand(&answer) {
-            Ok(answer) => Outcome::Done { answer },
-            Err(why) => Outcome::Unknown { why: format!("{MALFORMED}: {why:#}") },
-        },
-        Outcome::Refused { why } => Outcome::Refused { why },
-        Outcome::Unknown { why } => Outcome::Unknown { why },
-    }
-}
-
 fn found(answer: &client::Answer) -> anyhow::Result<Answer> {
     let version = answer.version.context("no version")?;
     if answer.status == 404 {
         return Ok(Answer::Value { version, found: None });
     }
-    let value = answer.body["sources"][0]["match"]["kuma.io/service"].as_str();
+    let value = service(&answer.body);
     let value = value.with_context(|| format!("no value in {}", answer.body))?.to_owned();
     let tag = answer.tag.context("no ETag")?;
     Ok(Answer::Value { version, found: Some(Found { value, tag }) })

@@ -5,14 +5,9 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use super::{Answer, Call, Found, Op};
-use crate::history::{Micros, Outcome};
-
-/// What was seen that cannot be, and the operations that show it.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Wrong {
-    pub(super) why: String,
-    pub(super) operations: Vec<u64>,
-}
+use crate::history::Outcome;
+use crate::workload::Wrong;
+use crate::workload::order::{self, Moment};
 
 /// All that is known of the values of one key: by ETag, the value and who says so.
 type Values<'a> = BTreeMap<u64, (&'a str, u64)>;
@@ -141,43 +136,27 @@ fn too_old(op: &Op) -> Option<Wrong> {
 
 /// What began after somebody was answered is not older than that answer: over all keys.
 fn back_in_time(ops: &[Op]) -> Option<Wrong> {
-    // (time, ends before begins at the same time is not assumed, operation)
-    let mut moments: Vec<(Micros, bool, &Op, u64)> = Vec::new();
-    let linear = |op: &Op| match (&op.call, op.outcome.answer()?) {
-        (Call::Read { .. }, Answer::Value { version, .. }) => Some(*version),
-        (_, Answer::Written { tag, .. }) => Some(*tag),
-        _ => None,
+    let moment = |op: &Op| {
+        let version = match (&op.call, op.outcome.answer()?) {
+            (Call::Read { .. }, Answer::Value { version, .. }) => *version,
+            (_, Answer::Written { tag, .. }) => *tag,
+            _ => return None,
+        };
+        let writes = op.call.value().is_some();
+        Some(Moment { id: op.id, start: op.start, end: op.end, version, writes })
     };
-    for op in ops {
-        let Some(version) = linear(op) else { continue };
-        moments.push((op.start, false, op, version));
-        moments.push((op.end, true, op, version));
-    }
-    moments.sort_by_key(|(time, ends, op, _)| (*time, *ends, op.id));
-    let mut newest: Option<(u64, &Op)> = None;
-    let mut at_start: BTreeMap<u64, (u64, &Op)> = BTreeMap::new();
-    for (_, ends, op, version) in moments {
-        if !ends {
-            at_start.extend(newest.map(|newest| (op.id, newest)));
-            continue;
-        }
-        if let Some((before, witness)) = at_start.remove(&op.id) {
-            let writes = op.call.value().is_some();
-            if version < before || (writes && version == before) {
-                let why = format!(
-                    "{}: {} at {} is of version {version}, and began after version {before} was \
-                     answered at {}",
-                    op.call.key(),
-                    op.call.class(),
-                    op.node,
-                    witness.node,
-                );
-                return Some(Wrong { why, operations: vec![witness.id, op.id] });
-            }
-        }
-        if newest.is_none_or(|(newest, _)| newest < version) {
-            newest = Some((version, op));
-        }
-    }
-    None
+    let moments: Vec<Moment> = ops.iter().filter_map(moment).collect();
+    let (before, after) = order::back_in_time(&moments)?;
+    let by_id = |id| ops.iter().find(|op| op.id == id);
+    let (witness, op) = (by_id(before.id)?, by_id(after.id)?);
+    let why = format!(
+        "{}: {} at {} is of version {}, and began after version {} was answered at {}",
+        op.call.key(),
+        op.call.class(),
+        op.node,
+        after.version,
+        before.version,
+        witness.node,
+    );
+    Some(Wrong { why, operations: vec![witness.id, op.id] })
 }
