@@ -36,9 +36,9 @@ chaos: build ## Break it and judge what clients saw: TEST=register NEMESIS=mixed
 	@scripts/setup-chaos
 	$(CHAOS) run --test $(or $(TEST),register) --nemesis $(or $(NEMESIS),mixed) --time $(or $(TIME),30s) $(if $(SEED),--seed $(SEED)) --database $(or $(DATABASE),processes)
 
-chaos-soak: build ## Every chaos test under every nemesis, some ninety minutes: TIME=50s SEED=1 (as root)
+chaos-soak: build ## Every chaos test under every nemesis, some ninety minutes: TIME=30s SEED=1 (as root)
 	@scripts/setup-chaos
-	scripts/chaos-soak $(or $(TIME),50s) $(or $(SEED),1)
+	scripts/chaos-soak $(or $(TIME),30s) $(or $(SEED),1)
 
 mutants: build ## Show that the chaos tests find deliberate defects (as root)
 	@scripts/setup-chaos

@@ -156,6 +156,7 @@ async fn up(
         mutant: run.mutant.clone(),
         shape,
         clocks: nemesis::jumps_clocks(&run.nemesis),
+        traces: nemesis::touches_syncs(&run.nemesis),
     };
     output::note("the cluster comes up");
     let up = async {

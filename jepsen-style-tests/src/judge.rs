@@ -1,5 +1,6 @@
 //! All that is judged of a run: what its workload promises, and what every run does.
 
+use crate::nemesis;
 use crate::run::Folder;
 use crate::verdict::{Finding, Verdict};
 use crate::workload::{Workload, recovery};
@@ -16,5 +17,6 @@ pub(crate) fn judge(workload: &dyn Workload, folder: &Folder) -> anyhow::Result<
     };
     verdicts.push(recovery::verdict(folder.path())?);
     verdicts.push(recovery::alive(folder.path())?);
+    verdicts.extend(nemesis::refusals(&folder.faults()?));
     Ok(verdicts)
 }

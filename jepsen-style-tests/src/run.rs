@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::history::Micros;
-use crate::nemesis::Fault;
+use crate::nemesis::{Fault, Refusal};
 use crate::verdict::Verdict;
 
 /// The folder of one run.
@@ -156,4 +156,7 @@ pub(crate) struct FaultEvent {
     pub(crate) healed: Option<Micros>,
     /// Why it could not be installed or healed.
     pub(crate) failure: Option<String>,
+    /// What the node did, where it had to refuse.
+    #[serde(default)]
+    pub(crate) refusal: Option<Refusal>,
 }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use tokio::net::{TcpStream, UdpSocket};
 
 use crate::cluster::{Alive, Cluster, FaultError, Node, Role};
-use crate::nemesis::Fault;
+use crate::nemesis::{Fault, Refusal};
 
 /// Every node's every address is this one.
 pub(crate) struct Alone {
@@ -40,7 +40,7 @@ impl Cluster for Alone {
         false
     }
 
-    async fn install(&self, fault: &Fault) -> Result<(), FaultError> {
+    async fn install(&self, fault: &Fault) -> Result<Option<Refusal>, FaultError> {
         Err(FaultError::Unsupported(format!("{fault:?}")))
     }
 

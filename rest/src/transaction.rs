@@ -7,8 +7,8 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use higuma_model::{
-    Admission, Effect, Key, Origin, Refusal, Rejection, Scope, Snapshot, Terms, Timestamp, Together,
-    Transaction, Violation, render,
+    Admission, Effect, Key, Origin, Refusal, Rejection, Scope, Snapshot, Terms, Timestamp,
+    Together, Transaction, Violation, render,
 };
 use higuma_store::{Consistency, WriteError, preview};
 use http::request::Parts;
@@ -109,11 +109,7 @@ async fn apply(api: &Api, work: &Work) -> Result<Answer, ApiError> {
 }
 
 /// A deliberate defect: the first half by itself, then the rest, whatever became of the state.
-async fn in_two(
-    api: &Api,
-    transaction: &Transaction,
-    origin: &Origin,
-) -> Result<u64, WriteError> {
+async fn in_two(api: &Api, transaction: &Transaction, origin: &Origin) -> Result<u64, WriteError> {
     let (first, rest) = transaction.operations.split_at(transaction.operations.len() / 2);
     let id = api.store.snapshot().request_id(transaction.at, random());
     let terms = Terms::default();

@@ -96,7 +96,7 @@ async fn next(open: Option<Open>) -> Option<(Result<String, Infallible>, Option<
     let mut open = open?;
     let text = match timeout(HEARTBEAT, open.watcher.next()).await {
         Err(_) => HEARTBEAT_TEXT.to_owned(),
-        Ok(Ok(Seen::Change(change))) if open.skips && change.version.is_multiple_of(SKIPPED) => {
+        Ok(Ok(Seen::Change(change))) if open.skips && is_skipped(&change) => {
             HEARTBEAT_TEXT.to_owned()
         }
         Ok(Ok(Seen::Change(change))) => changed(&change),
@@ -113,6 +113,11 @@ async fn next(open: Option<Open>) -> Option<(Result<String, Infallible>, Option<
         }
     };
     Some((Ok(text), Some(open)))
+}
+
+/// Never one that only creates: somebody may wait for the last of them.
+fn is_skipped(change: &Change) -> bool {
+    change.version.is_multiple_of(SKIPPED) && change.edits.iter().any(|edit| edit.before.is_some())
 }
 
 fn changed(change: &Change) -> String {

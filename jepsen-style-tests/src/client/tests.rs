@@ -97,7 +97,8 @@ fn each_status_is_the_outcome_that_the_api_says() {
         Case(503, "refused", "refused"),
         Case(504, "unknown", "refused"),
     ] {
-        let answer = Answer { status, version: None, tag: None, replayed: false, body: Value::Null };
+        let answer =
+            Answer { status, version: None, tag: None, replayed: false, body: Value::Null };
         let name = |outcome| match outcome {
             Outcome::Done { .. } => "done",
             Outcome::Refused { .. } => "refused",

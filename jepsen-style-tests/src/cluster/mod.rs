@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use std::net::{IpAddr, SocketAddr};
 use tokio::net::{TcpStream, UdpSocket};
 
-use crate::nemesis::Fault;
+use crate::nemesis::{Fault, Refusal};
 
 pub(crate) mod command;
 pub(crate) mod compose;
@@ -69,8 +69,9 @@ pub(crate) trait Cluster: Send + Sync {
     /// Whether the harness can do this here.
     fn supports(&self, fault: &Fault) -> bool;
 
-    /// Does harm. When it returns, the fault is in effect.
-    async fn install(&self, fault: &Fault) -> Result<(), FaultError>;
+    /// Does harm. When it returns, the fault is in effect, and this is what the node said of it, where
+    /// it has to refuse.
+    async fn install(&self, fault: &Fault) -> Result<Option<Refusal>, FaultError>;
 
     /// Ends it. When it returns, its cause is gone; the system need not have recovered.
     async fn heal(&self, fault: &Fault) -> Result<(), FaultError>;

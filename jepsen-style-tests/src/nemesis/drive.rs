@@ -83,7 +83,10 @@ impl Nemesis<'_> {
     async fn install(&mut self, number: usize, fault: &Fault) -> anyhow::Result<()> {
         let installing = self.recorder.now();
         let done = within(self.cluster.install(fault)).await;
-        let failure = done.err().map(|error| format!("cannot install: {error}"));
+        let (refusal, failure) = match done {
+            Ok(refusal) => (refusal, None),
+            Err(error) => (None, Some(format!("cannot install: {error}"))),
+        };
         if failure.is_none() {
             self.open.push((number, self.events.len()));
         }
@@ -94,6 +97,7 @@ impl Nemesis<'_> {
             healing: None,
             healed: None,
             failure,
+            refusal,
         });
         self.folder.write_faults(&self.events)
     }
@@ -114,7 +118,7 @@ impl Nemesis<'_> {
     }
 }
 
-async fn within(done: impl Future<Output = Result<(), FaultError>>) -> Result<(), FaultError> {
+async fn within<T>(done: impl Future<Output = Result<T, FaultError>>) -> Result<T, FaultError> {
     timeout(LIMIT, done)
         .await
         .unwrap_or_else(|_| Err(FaultError::Failed(anyhow::anyhow!("not done after {LIMIT:?}"))))

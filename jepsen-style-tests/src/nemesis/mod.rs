@@ -1,5 +1,6 @@
 //! What goes wrong, when, and for how long: drawn from the seed, never from the clock.
 
+mod damage;
 mod drive;
 mod schedule;
 mod targets;
@@ -7,9 +8,10 @@ mod words;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use damage::{Damage, Refusal, refusals};
 pub(crate) use drive::drive;
 pub(crate) use schedule::{
-    Planned, jumps_clocks, loses_history, names, needs_disks_or_clocks, schedule,
+    Planned, jumps_clocks, loses_history, names, needs_disks_or_clocks, schedule, touches_syncs,
 };
 
 /// One thing that goes wrong. Nodes are named as the cluster names them.
@@ -39,6 +41,10 @@ pub(crate) enum Fault {
     Lossy { left: Vec<String>, right: Vec<String>, percent: u8 },
     /// The node's file system has no free block left.
     DiskFull { node: String },
+    /// Something is done to what the node has on its disk.
+    Damage { node: String, how: Damage },
+    /// Every sync of the node's log takes this much longer.
+    SlowSync { node: String, delay_ms: u32 },
     /// The wall clock of the node's process jumps.
     ClockJump { node: String, seconds: i64 },
 }
@@ -46,6 +52,9 @@ pub(crate) enum Fault {
 impl Fault {
     /// Its sort, as it is written in `faults.jsonl`.
     pub(crate) fn sort(&self) -> String {
+        if let Self::Damage { how, .. } = self {
+            return how.sort().to_owned();
+        }
         let value = serde_json::to_value(self).unwrap_or_default();
         value["is"].as_str().unwrap_or("a fault").to_owned()
     }
@@ -53,6 +62,18 @@ impl Fault {
     /// Whether globals lose what they had acknowledged.
     pub(crate) fn loses_history(&self) -> bool {
         matches!(self, Self::Rollback { .. } | Self::Empty { .. })
+    }
+
+    /// Whether the node's processes do not run while it holds.
+    pub(crate) fn ends_processes(&self) -> bool {
+        matches!(
+            self,
+            Self::Kill { .. }
+                | Self::PowerCut { .. }
+                | Self::Rollback { .. }
+                | Self::Empty { .. }
+                | Self::Damage { .. }
+        )
     }
 
     /// Whether it is done to links, not to processes.
@@ -80,9 +101,10 @@ impl Fault {
             | Self::Slow { left, right, .. }
             | Self::Lossy { left, right, .. } => (left, right),
             Self::OneWay { from, to } => (from, to),
-            Self::DiskFull { node } | Self::ClockJump { node, .. } => {
-                (std::slice::from_ref(node), &[])
-            }
+            Self::DiskFull { node }
+            | Self::Damage { node, .. }
+            | Self::SlowSync { node, .. }
+            | Self::ClockJump { node, .. } => (std::slice::from_ref(node), &[]),
         };
         some.iter().chain(more).map(String::as_str).collect()
     }

@@ -35,6 +35,11 @@ pub(super) enum Kind {
     Slow,
     Lossy,
     DiskFull,
+    Torn,
+    Flipped,
+    Wiped,
+    SyncFails,
+    SlowSync,
     ClockJump,
 }
 
@@ -55,9 +60,11 @@ pub(super) enum Reach {
     ControlPlanes,
     /// All globals at once.
     AllGlobals,
+    /// One global at a time.
+    OneGlobal,
 }
 
-const NEMESES: [Nemesis; 14] = {
+const NEMESES: [Nemesis; 19] = {
     use Kind::*;
     use Reach::*;
     [
@@ -68,6 +75,11 @@ const NEMESES: [Nemesis; 14] = {
         nemesis("partition", &[Partition, OneWay, HalfOpen], Everything, 2),
         nemesis("slow", &[Slow, Lossy], Everything, 2),
         nemesis("disk", &[DiskFull], ControlPlanes, 2),
+        nemesis("torn", &[Torn], OneGlobal, 1),
+        nemesis("flip", &[Flipped], OneGlobal, 1),
+        nemesis("wipe", &[Wiped], OneGlobal, 1),
+        nemesis("sync-error", &[SyncFails], OneGlobal, 1),
+        nemesis("slow-sync", &[SlowSync], OneGlobal, 1),
         nemesis("rollback", &[Rollback], AllGlobals, 1),
         nemesis("empty", &[Empty], AllGlobals, 1),
         nemesis("clock", &[ClockJump], ControlPlanes, 2),
@@ -122,10 +134,20 @@ pub(crate) fn jumps_clocks(nemesis: &str) -> bool {
     NEMESES.iter().any(|one| one.name == nemesis && one.kinds.contains(&Kind::ClockJump))
 }
 
+/// Whether a nemesis needs syncs that fail or take long.
+pub(crate) fn touches_syncs(nemesis: &str) -> bool {
+    let touches = |kind: &Kind| matches!(kind, Kind::SyncFails | Kind::SlowSync);
+    NEMESES.iter().any(|one| one.name == nemesis && one.kinds.iter().any(touches))
+}
+
 /// Whether a nemesis does something to disks or clocks of nodes.
 pub(crate) fn needs_disks_or_clocks(nemesis: &str) -> bool {
     use Kind::*;
-    let needs = |kind: &Kind| matches!(kind, PowerCut | Rollback | Empty | DiskFull | ClockJump);
+    let needs = |kind: &Kind| {
+        let links_and_signals =
+            matches!(kind, Kill | Pause | Partition | OneWay | HalfOpen | Slow | Lossy);
+        !links_and_signals
+    };
     NEMESES.iter().any(|one| one.name == nemesis && one.kinds.iter().any(needs))
 }
 

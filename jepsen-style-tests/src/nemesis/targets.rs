@@ -2,8 +2,8 @@
 
 use anyhow::bail;
 
-use super::Fault;
 use super::schedule::{Kind, Reach};
+use super::{Damage, Fault};
 use crate::cluster::{Node, Role};
 use crate::draw::Draw;
 
@@ -15,6 +15,13 @@ const NO_GLOBAL: u64 = 45;
 const DELAY: (u64, u64) = (20, 300);
 /// Packets in 100 that are lost.
 const LOSS: (u64, u64) = (5, 40);
+/// Bytes of a write that was cut.
+const TORN: (u64, u64) = (1, 4096);
+/// Where a byte of the log is flipped, in percent: not in its last write, which looks like one that was
+/// cut.
+const MIDDLE: (u64, u64) = (20, 70);
+/// Milliseconds that a sync takes longer: from a busy disk to one that is about to fail.
+const LATE: (u64, u64) = (20, 500);
 /// Seconds that a clock jumps, either way.
 const JUMP: (u64, u64) = (1, 7200);
 
@@ -41,7 +48,7 @@ impl Targets {
         }
         let mut targets =
             Self { globals, remotes: Vec::new(), proxies: Vec::new(), zones: Vec::new(), reach };
-        if reach != Reach::AllGlobals {
+        if !matches!(reach, Reach::AllGlobals | Reach::OneGlobal) {
             targets.remotes = named(Role::Remote);
         }
         if reach == Reach::Everything {
@@ -91,6 +98,22 @@ impl Targets {
                 Fault::Lossy { left, right, percent }
             }
             Kind::DiskFull => Fault::DiskFull { node: self.with_disk(draw)? },
+            Kind::Torn => {
+                let bytes = small(draw.between(TORN.0, TORN.1));
+                Fault::Damage { node: self.with_disk(draw)?, how: Damage::Torn { bytes } }
+            }
+            Kind::Flipped => {
+                let percent = u8::try_from(draw.between(MIDDLE.0, MIDDLE.1)).unwrap_or(u8::MAX);
+                Fault::Damage { node: self.with_disk(draw)?, how: Damage::Flipped { percent } }
+            }
+            Kind::Wiped => Fault::Damage { node: self.with_disk(draw)?, how: Damage::Wiped },
+            Kind::SyncFails => {
+                Fault::Damage { node: self.with_disk(draw)?, how: Damage::SyncFails }
+            }
+            Kind::SlowSync => {
+                let delay_ms = small(draw.between(LATE.0, LATE.1));
+                Fault::SlowSync { node: self.with_disk(draw)?, delay_ms }
+            }
             Kind::ClockJump => {
                 let far = i64::from(small(draw.between(JUMP.0, JUMP.1)));
                 let seconds = if draw.percent(50) { far } else { -far };

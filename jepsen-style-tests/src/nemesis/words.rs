@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Fault;
+use super::{Damage, Fault};
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -25,6 +25,17 @@ impl fmt::Display for Fault {
                 write!(f, "{percent} % lost {} | {}", all(left), all(right))
             }
             Self::DiskFull { node } => write!(f, "disk of {node} full"),
+            Self::Damage { node, how: Damage::Torn { bytes } } => {
+                write!(f, "power cut of {node}, {bytes} bytes into a write")
+            }
+            Self::Damage { node, how: Damage::Flipped { percent } } => {
+                write!(f, "a byte at {percent} % of the log of {node} flipped")
+            }
+            Self::Damage { node, how: Damage::Wiped } => write!(f, "folder of {node} gone"),
+            Self::Damage { node, how: Damage::SyncFails } => {
+                write!(f, "syncs of {node} fail")
+            }
+            Self::SlowSync { node, delay_ms } => write!(f, "syncs of {node} {delay_ms} ms slower"),
             Self::ClockJump { node, seconds } => write!(f, "clock of {node} {seconds:+} s"),
         }
     }

@@ -150,7 +150,9 @@ impl Nodes {
             | Fault::PowerCut { nodes }
             | Fault::Rollback { nodes }
             | Fault::Empty { nodes } => Some(all(nodes)),
-            Fault::DiskFull { node } => Some(all(std::slice::from_ref(node))),
+            Fault::DiskFull { node } | Fault::Damage { node, .. } => {
+                Some(all(std::slice::from_ref(node)))
+            }
             Fault::Partition { left, right } => {
                 let (left, right): (BTreeSet<String>, BTreeSet<String>) = (all(left), all(right));
                 let globals = |side: &BTreeSet<String>| side.intersection(&self.globals).count();
@@ -166,6 +168,7 @@ impl Nodes {
             | Fault::HalfOpen { .. }
             | Fault::Slow { .. }
             | Fault::Lossy { .. }
+            | Fault::SlowSync { .. }
             | Fault::ClockJump { .. } => None,
         }
     }

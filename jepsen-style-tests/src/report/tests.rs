@@ -53,6 +53,7 @@ fn fault(failure: Option<&str>) -> FaultEvent {
         healing: Some(4_000_000),
         healed: Some(4_500_000),
         failure: failure.map(str::to_owned),
+        refusal: None,
     }
 }
 

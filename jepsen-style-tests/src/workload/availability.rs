@@ -166,7 +166,9 @@ impl<'a> Effect<'a> {
             | Fault::PowerCut { nodes }
             | Fault::Rollback { nodes }
             | Fault::Empty { nodes } => nodes.iter().map(absent).collect(),
-            Fault::DiskFull { node } => vec![absent(node)],
+            Fault::DiskFull { node }
+            | Fault::Damage { node, .. }
+            | Fault::SlowSync { node, .. } => vec![absent(node)],
             Fault::Partition { left, right } | Fault::OneWay { from: left, to: right } => {
                 between(Does::Cut(left, right))
             }

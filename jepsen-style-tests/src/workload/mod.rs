@@ -140,6 +140,22 @@ async fn mesh(context: &Context, name: &str) -> anyhow::Result<()> {
     apply(context, &path, body).await
 }
 
+/// Waits until every global shows what was applied before, to those too who ask it for what it has.
+async fn everywhere(context: &Context, path: &str) -> anyhow::Result<()> {
+    let began = Instant::now();
+    for node in globals(&*context.cluster) {
+        let mut client = Client::new(context.cluster.clone(), node.clone());
+        // A read that asks the leader waits until the node has what it is told.
+        while !client.call(client::Call::get(path)).await.is_ok_and(|answer| answer.is_success()) {
+            if began.elapsed() > PREPARE_LIMIT {
+                bail!("{node} does not show {path} within {} s", PREPARE_LIMIT.as_secs());
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+    Ok(())
+}
+
 fn plain_mesh(name: &str) -> (String, Value) {
     (format!("/meshes/{name}"), json!({"type": "Mesh", "name": name}))
 }

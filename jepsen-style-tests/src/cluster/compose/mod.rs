@@ -27,7 +27,7 @@ use tokio::time::Instant;
 use super::namespace::Namespace;
 use super::processes::Plan;
 use super::{Alive, Cluster, FaultError, Node, Role};
-use crate::nemesis::Fault;
+use crate::nemesis::{Fault, Refusal};
 use state::State;
 
 /// Where processes have diagnostics, and remotes DNS.
@@ -142,12 +142,13 @@ impl Cluster for Compose {
         supported(fault)
     }
 
-    async fn install(&self, fault: &Fault) -> Result<(), FaultError> {
+    async fn install(&self, fault: &Fault) -> Result<Option<Refusal>, FaultError> {
         if !supported(fault) {
             return Err(FaultError::Unsupported(format!("{fault} in the lab's containers")));
         }
         let fault = fault.clone();
-        self.with(move |state| state.install(&fault)).await.map_err(FaultError::Failed)
+        let done = self.with(move |state| state.install(&fault)).await;
+        done.map(|()| None).map_err(FaultError::Failed)
     }
 
     async fn heal(&self, fault: &Fault) -> Result<(), FaultError> {
@@ -214,6 +215,7 @@ mod tests {
 
     #[test]
     fn disks_and_clocks_are_not_within_reach() {
+        use crate::nemesis::Damage;
         let nodes = || vec!["global-1".to_owned()];
         assert!(supported(&Fault::Kill { nodes: nodes() }));
         assert!(supported(&Fault::HalfOpen { left: nodes(), right: nodes() }));
@@ -221,6 +223,8 @@ mod tests {
             Fault::PowerCut { nodes: nodes() },
             Fault::Rollback { nodes: nodes() },
             Fault::DiskFull { node: "global-1".to_owned() },
+            Fault::Damage { node: "global-1".to_owned(), how: Damage::Wiped },
+            Fault::SlowSync { node: "global-1".to_owned(), delay_ms: 1 },
             Fault::ClockJump { node: "global-1".to_owned(), seconds: 1 },
         ] {
             assert!(!supported(&fault), "{fault}");

@@ -41,9 +41,15 @@ impl Folders {
         self.run.join("clocks")
     }
 
+    /// What became of syncs that were held.
+    pub(crate) fn traces(&self) -> PathBuf {
+        self.run.join("traces")
+    }
+
     /// All that is made for the run and removed after it. Logs stay.
-    pub(crate) fn passing(&self) -> [PathBuf; 6] {
-        [self.pki(), self.proxies(), self.mounts(), self.images(), self.copies(), self.clocks()]
+    pub(crate) fn passing(&self) -> [PathBuf; 7] {
+        let (mounts, images, copies) = (self.mounts(), self.images(), self.copies());
+        [self.pki(), self.proxies(), mounts, images, copies, self.clocks(), self.traces()]
     }
 
     /// A node's data folder. Below the mount: `lost+found` is no business of the program's.

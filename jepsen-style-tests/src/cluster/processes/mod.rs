@@ -8,12 +8,15 @@
 //! disk          ext4 on a loop device: power cut, full
 //! process       start in a namespace, signal, last words
 //! marks         processes by the mark in their environment
+//! harm          what is done to a node's files, and undone
+//! trace         syncs that fail or take long
 //! place         a host with its disk and processes, brought to what is wanted of it
 //! state         which faults hold, and what follows for each node
 //! ```
 
 pub(crate) mod disk;
 pub(crate) mod folders;
+mod harm;
 pub(crate) mod marks;
 pub(crate) mod network;
 mod pki;
@@ -22,6 +25,7 @@ mod process;
 mod requirements;
 mod state;
 pub(crate) mod topology;
+mod trace;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -37,7 +41,7 @@ use tokio::time::Instant;
 
 use super::namespace::Namespace;
 use super::{Alive, Cluster, FaultError, Node};
-use crate::nemesis::Fault;
+use crate::nemesis::{Damage, Fault, Refusal};
 use state::State;
 
 /// How long a workload may take to join or to leave; faults can pause it meanwhile.
@@ -69,6 +73,8 @@ pub(crate) struct Plan {
     /// Clocks of control planes can jump. They then run with libfaketime, which has to be there,
     /// and which other nemeses are better without.
     pub(crate) clocks: bool,
+    /// Syncs of control planes can fail or take long.
+    pub(crate) traces: bool,
 }
 
 /// A cluster of processes that is up. Dropped without [`Cluster::down`], it is taken down all the
@@ -79,6 +85,8 @@ pub(crate) struct Processes {
     namespaces: HashMap<String, Namespace>,
     /// Clocks can jump.
     clocks: bool,
+    /// Syncs can fail or take long.
+    traces: bool,
     state: Arc<Mutex<State>>,
 }
 
@@ -107,6 +115,7 @@ impl Processes {
                 nodes: state.nodes(),
                 namespaces: state.namespaces(),
                 clocks: plan.clocks,
+                traces: plan.traces,
                 state: Arc::new(Mutex::new(state)),
             })
         })
@@ -166,12 +175,21 @@ impl Cluster for Processes {
     }
 
     fn supports(&self, fault: &Fault) -> bool {
-        !matches!(fault, Fault::ClockJump { .. }) || self.clocks
+        match fault {
+            Fault::ClockJump { .. } => self.clocks,
+            Fault::SlowSync { .. } | Fault::Damage { how: Damage::SyncFails, .. } => self.traces,
+            _ => true,
+        }
     }
 
-    async fn install(&self, fault: &Fault) -> Result<(), FaultError> {
+    async fn install(&self, fault: &Fault) -> Result<Option<Refusal>, FaultError> {
         if !self.supports(fault) {
-            let why = "it was brought up without libfaketime, so clocks cannot jump";
+            let why = match fault {
+                Fault::ClockJump { .. } => {
+                    "it was brought up without libfaketime, so clocks cannot jump"
+                }
+                _ => "it was brought up without strace, so syncs are what they are",
+            };
             return Err(FaultError::Unsupported(why.to_owned()));
         }
         let fault = fault.clone();

@@ -2,18 +2,25 @@
 //! wanted of it.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use rustix::process::Signal;
 
 use super::disk::Disk;
+use super::harm::{self, Harm};
 use super::marks;
-use super::process::{Launch, Process};
+use super::process::{self, Launch, Process};
+use super::trace::{Syncs, Trace};
 use crate::cluster::command::run;
 use crate::cluster::links::Links;
 use crate::cluster::namespace::Namespace;
 use crate::cluster::{Alive, Node};
-use crate::nemesis::Fault;
+use crate::nemesis::{Damage, Fault, Refusal};
+
+/// How long a node may take to end by itself that has to.
+const ENDS: Duration = Duration::from_secs(20);
+const LOOK: Duration = Duration::from_millis(20);
 
 #[derive(Debug)]
 pub(super) struct Place {
@@ -28,6 +35,10 @@ pub(super) struct Place {
     ended: bool,
     /// The harness stopped its processes by SIGSTOP.
     paused: bool,
+    /// What was done to its files and has to be undone.
+    harm: Option<Harm>,
+    /// Holds its program where its syncs are not what they should be.
+    trace: Option<Trace>,
 }
 
 /// What faults want of a node.
@@ -39,6 +50,8 @@ pub(super) struct Wanted {
     full: bool,
     /// Seconds that its clock is ahead.
     ahead: i64,
+    /// Milliseconds that its syncs take longer.
+    late: u32,
 }
 
 impl Wanted {
@@ -51,20 +64,22 @@ impl Wanted {
             Fault::ClockJump { node: jumped, seconds } if jumped == node => Some(seconds),
             _ => None,
         });
+        let late = faults.iter().filter_map(|fault| match fault {
+            Fault::SlowSync { node: slow, delay_ms } if slow == node => Some(delay_ms),
+            _ => None,
+        });
         Self {
             ahead: ahead.sum(),
-            down: any(|fault| {
+            down: any(Fault::ends_processes),
+            paused: any(|fault| matches!(fault, Fault::Pause { .. })),
+            cut: any(|fault| {
                 matches!(
                     fault,
-                    Fault::Kill { .. }
-                        | Fault::PowerCut { .. }
-                        | Fault::Rollback { .. }
-                        | Fault::Empty { .. }
+                    Fault::PowerCut { .. } | Fault::Damage { how: Damage::Torn { .. }, .. }
                 )
             }),
-            paused: any(|fault| matches!(fault, Fault::Pause { .. })),
-            cut: any(|fault| matches!(fault, Fault::PowerCut { .. })),
             full: any(|fault| matches!(fault, Fault::DiskFull { .. })),
+            late: late.sum(),
         }
     }
 }
@@ -78,8 +93,9 @@ impl Place {
         spare: bool,
     ) -> Self {
         let links = Links::new(&node.name, namespace.clone());
-        let (ended, paused) = (false, false);
-        Self { node, namespace, links, disk, processes, out: spare, ended, paused }
+        let (ended, paused, out) = (false, false, spare);
+        let (harm, trace) = (None, None);
+        Self { node, namespace, links, disk, processes, out, ended, paused, harm, trace }
     }
 
     /// Brings it to what is wanted, whatever it was before.
@@ -109,6 +125,7 @@ impl Place {
         if let (Some(clocks), true) = (&launch.clocks, self.disk.is_some()) {
             clocks.set(&self.node.name, wanted.ahead)?;
         }
+        self.delay_syncs(launch, wanted)?;
         self.pause(launch, wanted.paused)
     }
 
@@ -161,6 +178,90 @@ impl Place {
         }
         // Nobody's power cut undoes it.
         self.disk_or_error()?.sync()
+    }
+
+    /// Does it to the files of a node that is down, and says what came of that where it has to
+    /// refuse.
+    pub(super) fn harm(
+        &mut self,
+        launch: &Launch,
+        data: &Path,
+        how: &Damage,
+    ) -> anyhow::Result<Option<Refusal>> {
+        let disk = self.disk_or_error()?;
+        if disk.is_cut() {
+            disk.remount()?;
+        }
+        let harm = match how {
+            Damage::Torn { bytes } => {
+                harm::tear(data, *bytes)?;
+                self.disk_or_error()?.sync()?;
+                return Ok(None);
+            }
+            Damage::SyncFails => return Ok(None),
+            Damage::Flipped { percent } => harm::flip(data, *percent)?,
+            Damage::Wiped => harm::set_aside(data)?,
+        };
+        let must_say = harm.must_say();
+        self.harm = Some(harm);
+        self.start(launch)?;
+        self.refusal(launch, must_say).map(Some)
+    }
+
+    /// Undoes what [`Place::harm`] did.
+    pub(super) fn mend(&mut self) -> anyhow::Result<()> {
+        if let Some(harm) = self.harm.take() {
+            harm.undo()?;
+            self.disk_or_error()?.sync()?;
+        }
+        Ok(())
+    }
+
+    /// Its syncs fail until it has ended: what it said then, if it came to sync anything.
+    pub(super) fn fail_syncs(&mut self, launch: &Launch) -> anyhow::Result<Option<Refusal>> {
+        let running = self.processes.first().and_then(Process::now);
+        let Some(running) = running else { return Ok(None) };
+        let calls = launch.calls(&self.node.name);
+        let trace = Trace::attach(&launch.id, running, Syncs::Fail, calls)?;
+        // Whether it was starting or had begun to serve: what the disk said.
+        let refusal = self.refusal(launch, "Input/output error".to_owned())?;
+        // Without a sync there was nothing to refuse.
+        let answered = trace.answered();
+        trace.detach()?;
+        Ok((refusal.ended || answered).then_some(refusal))
+    }
+
+    /// Waits until it has ended by itself, at most [`ENDS`], and ends it if it has not.
+    fn refusal(&mut self, launch: &Launch, must_say: String) -> anyhow::Result<Refusal> {
+        let name = &self.node.name;
+        let end = Instant::now() + ENDS;
+        let process = self.processes.first_mut().with_context(|| format!("{name} runs nothing"))?;
+        while process.runs()? && Instant::now() < end {
+            std::thread::sleep(LOOK);
+        }
+        let ended = !process.runs()?;
+        let words = process.last_words();
+        let since = words.rfind(process::STARTS).unwrap_or_default();
+        let words = words[since..].to_owned();
+        self.end(launch)?;
+        Ok(Refusal { ended, must_say, words })
+    }
+
+    /// Brings its syncs to what is wanted of them.
+    fn delay_syncs(&mut self, launch: &Launch, wanted: Wanted) -> anyhow::Result<()> {
+        let syncs = (wanted.late > 0 && !wanted.down).then_some(Syncs::Late(wanted.late));
+        if self.trace.as_ref().map(Trace::syncs) == syncs {
+            return Ok(());
+        }
+        if let Some(trace) = self.trace.take() {
+            trace.detach()?;
+        }
+        let running = self.processes.first().and_then(Process::now);
+        if let (Some(syncs), Some(running)) = (syncs, running) {
+            let calls = launch.calls(&self.node.name);
+            self.trace = Some(Trace::attach(&launch.id, running, syncs, calls)?);
+        }
+        Ok(())
     }
 
     /// Stops its processes, be it paused or not, without being seen as paused.

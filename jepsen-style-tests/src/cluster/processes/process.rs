@@ -19,6 +19,8 @@ use crate::cluster::namespace::Namespace;
 pub(crate) const MARK: &str = "HIGUMA_CHAOS";
 /// Names the node.
 pub(crate) const MARK_NODE: &str = "HIGUMA_CHAOS_NODE";
+/// How the line of a log begins from which on it is that of a new start.
+pub(super) const STARTS: &str = "--- the harness starts";
 /// Lines of a log that are shown when its program has ended.
 const TAIL: usize = 20;
 /// One answer of a probe.
@@ -33,6 +35,14 @@ pub(super) struct Launch {
     pub(super) mutant: Option<String>,
     /// How clocks of control planes are set; None: they are the machine's.
     pub(super) clocks: Option<Clocks>,
+    /// Where it is written down what became of syncs.
+    pub(super) traces: PathBuf,
+}
+
+impl Launch {
+    pub(super) fn calls(&self, node: &str) -> PathBuf {
+        self.traces.join(node)
+    }
 }
 
 /// Clocks that can jump: libfaketime reads each process's from a file.
@@ -95,7 +105,7 @@ impl Process {
         }
         let log = OpenOptions::new().append(true).create(true).open(&self.log);
         let mut log = log.with_context(|| format!("cannot write {}", self.log.display()))?;
-        writeln!(log, "--- the harness starts {}", self.program.name)?;
+        writeln!(log, "{STARTS} {}", self.program.name)?;
         // It forks only for the leader of a process group, so the id stays the program's.
         let mut command = Command::new("setsid");
         command.arg(&launch.binary).args(&self.program.argv);

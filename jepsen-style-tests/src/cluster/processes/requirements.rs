@@ -56,6 +56,12 @@ pub(super) fn check(plan: &Plan, disks: usize) -> anyhow::Result<Found> {
             needed >> 20
         );
     }
+    if plan.traces && in_path("strace").is_none() {
+        bail!(
+            "`strace` is not in PATH, without which syncs cannot fail: install it (Debian: apt-get \
+             install strace)"
+        );
+    }
     let envoy = match plan.shape {
         Shape::Globals => None,
         Shape::Whole { .. } => Some(envoy(plan.envoy.as_deref())?),

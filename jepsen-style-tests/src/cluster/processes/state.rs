@@ -20,7 +20,7 @@ use crate::clean;
 use crate::cluster::command::run;
 use crate::cluster::namespace::Namespace;
 use crate::cluster::{Alive, Node, Role};
-use crate::nemesis::Fault;
+use crate::nemesis::{Damage, Fault, Refusal};
 use crate::registry::Entry;
 
 /// From the start of a program to its readiness.
@@ -64,6 +64,7 @@ impl State {
             envoy: found.envoy,
             mutant: plan.mutant.clone(),
             clocks: found.faketime.map(|library| Clocks { library, folder: folders.clocks() }),
+            traces: folders.traces(),
         };
         let entry = Some(Entry::create(&plan.id, &folders.run)?);
         let addresses =
@@ -122,23 +123,49 @@ impl State {
         self.places.iter().map(named).collect()
     }
 
-    pub(super) fn install(&mut self, fault: &Fault) -> anyhow::Result<()> {
+    pub(super) fn install(&mut self, fault: &Fault) -> anyhow::Result<Option<Refusal>> {
         self.check_names(fault)?;
+        let ended = self.fail_syncs(fault)?;
         self.faults.push(fault.clone());
-        let installed = self.settle(fault).and_then(|()| self.replace_data(fault));
+        let settled = self.settle(fault).and_then(|()| self.replace_data(fault));
+        let installed = settled.and_then(|()| self.harm(fault));
         if installed.is_err() {
             self.faults.pop();
             // The first error is the one to tell; the nodes may be in any state.
-            let _ = self.settle(fault);
+            let _ = self.mend(fault).and_then(|()| self.settle(fault));
         }
-        installed
+        installed.map(|refusal| ended.or(refusal))
     }
 
     /// Does nothing if the fault does not hold.
     pub(super) fn heal(&mut self, fault: &Fault) -> anyhow::Result<()> {
         let Some(at) = self.faults.iter().position(|one| one == fault) else { return Ok(()) };
         self.faults.remove(at);
+        self.mend(fault)?;
         self.settle(fault)
+    }
+
+    /// What [`Damage::SyncFails`] does, while the node still runs.
+    fn fail_syncs(&mut self, fault: &Fault) -> anyhow::Result<Option<Refusal>> {
+        let Fault::Damage { node, how: Damage::SyncFails } = fault else { return Ok(None) };
+        let Self { places, launch, .. } = self;
+        let mut places = places.iter_mut().filter(|place| place.node.name == *node);
+        places.next().map_or(Ok(None), |place| place.fail_syncs(launch))
+    }
+
+    /// What [`Fault::Damage`] does once its node is down.
+    fn harm(&mut self, fault: &Fault) -> anyhow::Result<Option<Refusal>> {
+        let Fault::Damage { node, how } = fault else { return Ok(None) };
+        let Self { places, launch, folders, .. } = self;
+        let mut places = places.iter_mut().filter(|place| place.node.name == *node);
+        places.next().map_or(Ok(None), |place| place.harm(launch, &folders.data(node), how))
+    }
+
+    /// Undoes that.
+    fn mend(&mut self, fault: &Fault) -> anyhow::Result<()> {
+        let Fault::Damage { node, .. } = fault else { return Ok(()) };
+        let mut places = self.places.iter_mut().filter(|place| place.node.name == *node);
+        places.next().map_or(Ok(()), Place::mend)
     }
 
     /// Brings each node of the fault to what all faults together want.

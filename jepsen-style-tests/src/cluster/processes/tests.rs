@@ -33,6 +33,7 @@ fn plan(id: &str, shape: Shape) -> (Plan, tempfile::TempDir) {
         mutant: None,
         shape,
         clocks: false,
+        traces: false,
     };
     (plan, folder)
 }
@@ -248,8 +249,8 @@ async fn all_globals_go_back_to_a_copy_or_to_nothing() {
 }
 
 /// The body of an answer with status 2xx; an error for everything else.
-async fn call(cluster: &Processes, request: String) -> std::io::Result<String> {
-    let mut stream = cluster.connect("global-1", local(REST)).await?;
+async fn call(cluster: &Processes, node: &str, request: String) -> std::io::Result<String> {
+    let mut stream = cluster.connect(node, local(REST)).await?;
     stream.write_all(request.as_bytes()).await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;
@@ -260,24 +261,29 @@ async fn call(cluster: &Processes, request: String) -> std::io::Result<String> {
     Err(std::io::Error::other(answer))
 }
 
-async fn until_done(cluster: &Processes, request: String) -> String {
-    let done = poll_until("done", LIMIT, || call(cluster, request.clone()), Result::is_ok).await;
+async fn until_done(cluster: &Processes, node: &str, request: String) -> String {
+    let asked = || call(cluster, node, request.clone());
+    let done = poll_until("done", LIMIT, asked, Result::is_ok).await;
     done.expect("in time").expect("is what was waited for")
 }
 
 async fn put(cluster: &Processes, mesh: &str) {
+    put_at(cluster, "global-1", mesh).await;
+}
+
+async fn put_at(cluster: &Processes, node: &str, mesh: &str) {
     let body = format!("{{\"type\": \"Mesh\", \"name\": \"{mesh}\"}}");
     let request = format!(
         "PUT /meshes/{mesh} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: \
          application/json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
-    until_done(cluster, request).await;
+    until_done(cluster, node, request).await;
 }
 
 async fn meshes(cluster: &Processes) -> Vec<String> {
     let request = "GET /meshes HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    let body = until_done(cluster, request.to_owned()).await;
+    let body = until_done(cluster, "global-1", request.to_owned()).await;
     let body: serde_json::Value = serde_json::from_str(&body).unwrap();
     let items = body["items"].as_array().unwrap().clone();
     items.iter().map(|item| item["name"].as_str().unwrap().to_owned()).collect()
@@ -317,4 +323,48 @@ async fn ahead(cluster: &Processes) -> i64 {
     let date = date.replace("GMT", "+0000");
     let date = OffsetDateTime::parse(&date, &Rfc2822).unwrap();
     (date - OffsetDateTime::now_utc()).whole_seconds()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_is_refused_and_undone() {
+    let (mut plan, _folder) = plan("d", Shape::Globals);
+    plan.traces = true;
+    let cluster = Processes::up(plan.clone()).await.unwrap();
+    put(&cluster, "before").await;
+    let node = || "global-1".to_owned();
+    let mut written = 0;
+    for how in [
+        Damage::Flipped { percent: 40 },
+        Damage::Wiped,
+        Damage::SyncFails,
+        Damage::Torn { bytes: 777 },
+    ] {
+        let torn = matches!(how, Damage::Torn { .. });
+        let damage = Fault::Damage { node: node(), how };
+        // So that there is something to sync while it is held.
+        let mut installing = std::pin::pin!(cluster.install(&damage));
+        let refusal = loop {
+            written += 1;
+            let mesh = format!("m{written}");
+            tokio::select! {
+                refusal = &mut installing => break refusal.unwrap(),
+                () = put_at(&cluster, "global-2", &mesh) => {}
+            }
+        };
+        assert_eq!(refusal.is_none(), torn, "{damage}: {refusal:?}");
+        if let Some(refusal) = refusal {
+            assert!(refusal.ended && refusal.words.contains(&refusal.must_say), "{refusal:?}");
+        }
+        assert!(get(&cluster, "global-1", REST, "/").await.is_err());
+        cluster.heal(&damage).await.unwrap();
+        ready(&cluster, "global-1").await;
+    }
+    let slow = Fault::SlowSync { node: node(), delay_ms: 5 };
+    cluster.install(&slow).await.unwrap();
+    put(&cluster, "slowly").await;
+    cluster.heal(&slow).await.unwrap();
+    assert!(meshes(&cluster).await.contains(&"before".to_owned()));
+    assert_eq!(dead(&cluster).await, []);
+    cluster.down().await.unwrap();
+    nothing_left(&plan);
 }

@@ -31,6 +31,7 @@ fn event(fault: Fault, healed: Micros) -> FaultEvent {
         healing: Some(healed),
         healed: Some(healed),
         failure: None,
+        refusal: None,
     }
 }
 

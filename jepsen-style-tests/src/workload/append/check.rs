@@ -43,7 +43,10 @@ fn serializable(ops: &[Op]) -> Verdict {
     let mismatched = of(|op| matches!(op.outcome.answer(), Some(Answer::Mismatch)));
     let figures = vec![
         ("transactions applied".to_owned(), applied.to_string()),
-        ("of unknown fate".to_owned(), of(|op| matches!(op.outcome, Outcome::Unknown { .. })).to_string()),
+        (
+            "of unknown fate".to_owned(),
+            of(|op| matches!(op.outcome, Outcome::Unknown { .. })).to_string(),
+        ),
         ("of a list that had changed".to_owned(), mismatched.to_string()),
         ("looks".to_owned(), looks.to_string()),
         ("dependencies".to_owned(), edges.to_string()),

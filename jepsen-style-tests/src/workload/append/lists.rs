@@ -113,11 +113,8 @@ pub(super) fn orders<'a>(taken: &[Taken<'a>]) -> Result<Orders<'a>, Wrong> {
     for transaction in taken {
         for (key, read) in &transaction.reads {
             let appended = transaction.appends.iter().filter(|(to, _)| to == key);
-            let values: Vec<&str> = read
-                .iter()
-                .map(String::as_str)
-                .chain(appended.map(|(_, value)| *value))
-                .collect();
+            let values: Vec<&str> =
+                read.iter().map(String::as_str).chain(appended.map(|(_, value)| *value)).collect();
             let id = transaction.op.id;
             let (known, witness) = longest.entry(key).or_insert_with(|| (values.clone(), id));
             let common = known.iter().zip(&values).take_while(|(a, b)| a == b).count();

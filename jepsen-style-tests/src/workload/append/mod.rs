@@ -22,7 +22,8 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Context, Workload, globals, mesh, pace, permission, recovery, together, understood,
+    Context, Workload, everywhere, globals, mesh, pace, permission, plain_mesh, recovery, together,
+    understood,
 };
 use crate::client::{self, Client};
 use crate::draw::Draw;
@@ -111,7 +112,8 @@ impl Workload for Append {
     }
 
     async fn prepare(&self, context: &Context) -> anyhow::Result<()> {
-        mesh(context, MESH).await
+        mesh(context, MESH).await?;
+        everywhere(context, &plain_mesh(MESH).0).await
     }
 
     async fn run(&self, context: &Context, stop: CancellationToken) -> anyhow::Result<()> {
@@ -249,7 +251,11 @@ fn operation(list: &List) -> Value {
 fn values(item: &Value) -> anyhow::Result<Vec<String>> {
     let sources = item["sources"].as_array().with_context(|| format!("no list in {item}"))?;
     let value = |source: &Value| source["match"]["kuma.io/service"].as_str().map(str::to_owned);
-    sources.iter().map(value).collect::<Option<Vec<_>>>().with_context(|| format!("no list in {item}"))
+    sources
+        .iter()
+        .map(value)
+        .collect::<Option<Vec<_>>>()
+        .with_context(|| format!("no list in {item}"))
 }
 
 fn applied(answer: &client::Answer) -> anyhow::Result<Answer> {

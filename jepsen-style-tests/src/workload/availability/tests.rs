@@ -33,6 +33,7 @@ fn event(fault: Fault, installing: Micros, healed: Micros) -> FaultEvent {
         healing: Some(healed),
         healed: Some(healed),
         failure: None,
+        refusal: None,
     }
 }
 

@@ -192,7 +192,8 @@ impl Path {
             | Fault::Slow { left, right, .. }
             | Fault::Lossy { left, right, .. } => self.is_cut(left, right),
             Fault::DiskFull { node } => self.disks && self.nodes.contains(node),
-            Fault::ClockJump { .. } => false,
+            Fault::Damage { node, .. } => self.nodes.contains(node),
+            Fault::SlowSync { .. } | Fault::ClockJump { .. } => false,
         }
     }
 

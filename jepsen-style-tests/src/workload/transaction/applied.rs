@@ -77,12 +77,15 @@ impl<'a> Fate<'a> {
         let (version, told) = self.applied?;
         for op in &self.attempts {
             let wrong = |why: String| Some(Wrong { why, operations: vec![told, op.id] });
-            let later = self.attempts.iter().any(|first| {
-                first.end < op.start && self::version(first).is_some()
-            });
+            let later = self
+                .attempts
+                .iter()
+                .any(|first| first.end < op.start && self::version(first).is_some());
             match self::version(op) {
                 Some((other, _)) if other != version => {
-                    return wrong(format!("{token} was applied at version {version} and at {other}"));
+                    return wrong(format!(
+                        "{token} was applied at version {version} and at {other}"
+                    ));
                 }
                 Some((_, false)) if later => {
                     return wrong(format!(

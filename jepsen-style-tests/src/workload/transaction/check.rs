@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::applied::{self, Fates};
+use super::applied::{self, Fate, Fates};
 use super::{AGAIN, Answer, CLASSES, LOOK, Op, READ, STAMP, TRANSFER, looks};
 use crate::history::{self, Outcome};
 use crate::run::Folder;
@@ -35,11 +35,7 @@ fn judged(ops: &[Op]) -> Vec<Verdict> {
         verdict("sum constant", vec![looks::sum(ops)]),
         verdict(
             "versions agree",
-            vec![
-                looks::lost(ops, &fates),
-                looks::replaced_twice(&fates),
-                looks::back_in_time(ops),
-            ],
+            vec![looks::lost(ops, &fates), looks::replaced_twice(&fates), looks::back_in_time(ops)],
         ),
         workload::whole(ops),
     ]
@@ -47,10 +43,12 @@ fn judged(ops: &[Op]) -> Vec<Verdict> {
 
 /// With the figures, and undecided where they are too small.
 fn enough(ops: &[Op], fates: &Fates<'_>, mut verdict: Verdict) -> Verdict {
-    let looked = ops.iter().filter(|op| matches!(op.outcome.answer(), Some(Answer::All { .. }))).count();
+    let looked =
+        ops.iter().filter(|op| matches!(op.outcome.answer(), Some(Answer::All { .. }))).count();
     let known = fates.values().filter(|fate| fate.applied.is_some()).count();
     let of = |wanted: fn(&Op) -> bool| ops.iter().filter(|op| wanted(op)).count().to_string();
-    let refused = fates.values().filter(|fate| fate.impossible().is_some()).count();
+    let refused = |fate: &&Fate<'_>| fate.applied.is_none() && fate.impossible().is_some();
+    let refused = fates.values().filter(refused).count();
     verdict.figures = vec![
         ("transactions applied".to_owned(), known.to_string()),
         ("certainly not applied".to_owned(), refused.to_string()),

@@ -29,9 +29,8 @@ pub(super) fn sum(ops: &[Op]) -> Option<Wrong> {
     seen(ops).find_map(|seen| {
         let wrong = |why: String| Some(Wrong { why, operations: vec![seen.op.id] });
         let (at, version) = (&seen.op.node, seen.version);
-        let there = |name: &String| {
-            seen.accounts.contains_key(name) || seen.plates.contains_key(name)
-        };
+        let there =
+            |name: &String| seen.accounts.contains_key(name) || seen.plates.contains_key(name);
         if let Some(name) = accounts().chain(plates()).find(|name| !there(name)) {
             return wrong(format!("{name} is not there at version {version} ({at})"));
         }
@@ -62,7 +61,8 @@ impl<'a> Depths<'a> {
         sides.sort_unstable();
         let mut depths = BTreeMap::new();
         for (_, account, replaces, token) in sides {
-            let before = if replaces == FIRST { Some(0) } else { depths.get(&(account, replaces)).copied() };
+            let before =
+                if replaces == FIRST { Some(0) } else { depths.get(&(account, replaces)).copied() };
             depths.extend(before.map(|before| ((account, token), before + 1)));
         }
         Self(depths)
@@ -76,7 +76,9 @@ impl<'a> Depths<'a> {
 /// A transaction of which somebody saw a part.
 pub(super) fn part(ops: &[Op], fates: &Fates<'_>) -> Option<Wrong> {
     let depths = Depths::of(fates);
-    seen(ops).find_map(|seen| part_of_transfer(&seen, fates, &depths).or_else(|| part_of_stamp(&seen, fates)))
+    seen(ops).find_map(|seen| {
+        part_of_transfer(&seen, fates, &depths).or_else(|| part_of_stamp(&seen, fates))
+    })
 }
 
 fn part_of_transfer(seen: &Seen<'_>, fates: &Fates<'_>, depths: &Depths<'_>) -> Option<Wrong> {
@@ -169,7 +171,8 @@ pub(super) fn lost(ops: &[Op], fates: &Fates<'_>) -> Option<Wrong> {
             let why = format!("{name} shows {token} at version {version}, which is of {own}");
             return Some(Wrong { why, operations: vec![op.id] });
         }
-        let (between, (missed, told)) = versions.range(own + 1..).next().filter(|(at, _)| **at <= version)?;
+        let (between, (missed, told)) =
+            versions.range(own + 1..).next().filter(|(at, _)| **at <= version)?;
         let why = format!(
             "{name} shows {token} of version {own} at version {version} ({}), and {missed} of \
              {between} was acknowledged",

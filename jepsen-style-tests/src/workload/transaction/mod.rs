@@ -17,7 +17,9 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, Workload, apply, globals, mesh, permission, recovery, together};
+use super::{
+    Context, Workload, apply, everywhere, globals, mesh, permission, plain_mesh, recovery, together,
+};
 use crate::history::Operation;
 use crate::verdict::Verdict;
 use actor::Actor;
@@ -155,7 +157,7 @@ impl Workload for Transaction {
             let (path, body) = permission(MESH, &plate, "plate", FIRST);
             apply(context, &path, body).await?;
         }
-        Ok(())
+        everywhere(context, &plain_mesh(MESH).0).await
     }
 
     async fn run(&self, context: &Context, stop: CancellationToken) -> anyhow::Result<()> {
@@ -188,10 +190,7 @@ mod tests {
 
     #[test]
     fn an_accounts_value_is_read_as_it_was_written() {
-        assert_eq!(
-            parsed(&value(997, "global-1-2-17")),
-            Some((997, "global-1-2-17".to_owned()))
-        );
+        assert_eq!(parsed(&value(997, "global-1-2-17")), Some((997, "global-1-2-17".to_owned())));
         for wrong in ["", "997", "-a", "x-a"] {
             assert_eq!(parsed(wrong), None, "{wrong}");
         }

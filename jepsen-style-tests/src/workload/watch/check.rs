@@ -13,6 +13,9 @@ use crate::workload::{self, MALFORMED, Wrong, availability};
 /// Fewer writes, or events, say nothing.
 const ENOUGH: usize = 20;
 
+/// What is wrong with a watch of this name, asked from this version.
+type Judge<'a> = dyn Fn(&str, &(u64, Stream<'_>)) -> Option<Wrong> + 'a;
+
 pub(super) fn check(folder: &Path) -> anyhow::Result<Vec<Verdict>> {
     let folder = Folder::open(folder);
     let ops: Vec<Op> = history::read_classes(&folder.history(), &CLASSES)?;
@@ -23,7 +26,7 @@ pub(super) fn check(folder: &Path) -> anyhow::Result<Vec<Verdict>> {
 
 fn judged(ops: &[Op]) -> Vec<Verdict> {
     let streams = streams::streams(ops);
-    let each = |wrong: &dyn Fn(&str, &(u64, Stream<'_>)) -> Option<Wrong>| {
+    let each = |wrong: &Judge<'_>| {
         streams.iter().filter_map(|(name, stream)| wrong(name, stream)).collect::<Vec<_>>()
     };
     let verdict = |checker: &str, wrong: &[Wrong]| {
@@ -33,7 +36,8 @@ fn judged(ops: &[Op]) -> Vec<Verdict> {
     let (whole, complete) = match streams::known(ops, &streams) {
         Err(wrong) => (vec![wrong], None),
         Ok(known) => {
-            let gaps = each(&|name, (from, stream)| streams::gap(name, *from, stream, &known));
+            let mut gaps = each(&|name, (from, stream)| streams::gap(name, *from, stream, &known));
+            gaps.extend(streams::not_deleted(ops, &known));
             (Vec::new(), Some(gaps))
         }
     };
@@ -83,15 +87,16 @@ fn enough(
     streams: &BTreeMap<&str, (u64, Stream<'_>)>,
     mut verdict: Verdict,
 ) -> Verdict {
-    let written = ops.iter().filter(|op| matches!(op.outcome.answer(), Some(Answer::Written { .. })));
+    let written =
+        ops.iter().filter(|op| matches!(op.outcome.answer(), Some(Answer::Written { .. })));
     let written = written.count();
     let told = |wanted: fn(&Told) -> bool| {
         streams.values().flat_map(|(_, stream)| stream).filter(|(told, _)| wanted(told)).count()
     };
     let changes = told(|told| matches!(told, Told::Change { .. }));
-    let ended = ops.iter().filter(|op| {
-        matches!(op.outcome.answer(), Some(Answer::Told { ended: Some(_), .. }))
-    });
+    let ended = ops
+        .iter()
+        .filter(|op| matches!(op.outcome.answer(), Some(Answer::Told { ended: Some(_), .. })));
     let mut delays = streams::delays(ops, streams);
     delays.sort_unstable();
     let delay = |at: usize| {
@@ -103,7 +108,10 @@ fn enough(
         ("watches".to_owned(), streams.len().to_string()),
         ("changes told".to_owned(), changes.to_string()),
         ("marks".to_owned(), told(|told| matches!(told, Told::Progress { .. })).to_string()),
-        ("told that it is compacted".to_owned(), told(|t| matches!(t, Told::Compacted { .. })).to_string()),
+        (
+            "told that it is compacted".to_owned(),
+            told(|t| matches!(t, Told::Compacted { .. })).to_string(),
+        ),
         ("streams that broke".to_owned(), ended.count().to_string()),
         ("acknowledged to told, in the middle".to_owned(), delay(delays.len() / 2)),
         ("acknowledged to told, longest".to_owned(), delay(delays.len().saturating_sub(1))),

@@ -155,9 +155,8 @@ impl Follower {
 
 fn understood(event: &Event, at: Micros) -> anyhow::Result<Told> {
     let Event { id, name, data } = event;
-    let number = |field: &str| {
-        data[field].as_u64().with_context(|| format!("no {field} in {data}"))
-    };
+    let number =
+        |field: &str| data[field].as_u64().with_context(|| format!("no {field} in {data}"));
     if name == "compacted" {
         return Ok(Told::Compacted { version: number("compacted")? });
     }

@@ -88,11 +88,19 @@ impl Call {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "is")]
 enum Answer {
-    Written { version: u64 },
+    Written {
+        version: u64,
+    },
     /// What a watch said, and why it ended, if it did.
-    Told { events: Vec<Told>, ended: Option<String> },
+    Told {
+        events: Vec<Told>,
+        ended: Option<String>,
+    },
     /// Values by key.
-    Listed { version: u64, values: BTreeMap<String, String> },
+    Listed {
+        version: u64,
+        values: BTreeMap<String, String>,
+    },
 }
 
 /// An event of a watch.
@@ -212,10 +220,7 @@ impl Workload for Watch {
 }
 
 /// All resources of the mesh as a global has them, and the version.
-async fn listed(
-    context: &Context,
-    node: &str,
-) -> anyhow::Result<(u64, BTreeMap<String, String>)> {
+async fn listed(context: &Context, node: &str) -> anyhow::Result<(u64, BTreeMap<String, String>)> {
     let mut client = Client::new(context.cluster.clone(), node);
     let path = format!("/meshes/{MESH}/traffic-permissions?size=1000");
     let answer = client.call(client::Call::get(path)).await?;

@@ -29,7 +29,8 @@ pub(super) fn streams(ops: &[Op]) -> BTreeMap<&str, (u64, Stream<'_>)> {
 /// What a version did to each key, sorted, and an operation that says so.
 pub(super) type Known<'a> = BTreeMap<u64, (Vec<(&'a str, Option<&'a str>)>, u64)>;
 
-/// What writers were told, and what any watch was.
+/// What writers were told, and what any watch was. A deletion may have found nothing left to delete,
+/// and then has the version of the state ([`not_deleted`]).
 ///
 /// # Errors
 /// Two that do not agree: a version that was split, or has something that was not written.
@@ -40,6 +41,9 @@ pub(super) fn known<'a>(
     let mut known = Known::new();
     for op in ops {
         let Some(Answer::Written { version }) = op.outcome.answer() else { continue };
+        if matches!(op.call, Call::Delete { .. }) {
+            continue;
+        }
         let mut edits = op.call.edits();
         edits.sort_unstable();
         if let Some((_, witness)) = known.insert(*version, (edits, op.id)) {
@@ -68,6 +72,26 @@ pub(super) fn known<'a>(
     Ok(known)
 }
 
+/// A deletion that was acknowledged at a version at which the resource was there, by all that is known.
+pub(super) fn not_deleted(ops: &[Op], known: &Known<'_>) -> Option<Wrong> {
+    let mut values: BTreeMap<&str, BTreeMap<u64, (Option<&str>, u64)>> = BTreeMap::new();
+    for (version, (edits, witness)) in known {
+        for (key, value) in edits {
+            values.entry(key).or_default().insert(*version, (*value, *witness));
+        }
+    }
+    ops.iter().find_map(|op| {
+        let Call::Delete { key } = &op.call else { return None };
+        let Some(Answer::Written { version }) = op.outcome.answer() else { return None };
+        let (at, (value, witness)) = values.get(key.as_str())?.range(..=version).next_back()?;
+        let value = (*value)?;
+        let why = format!(
+            "{key} was deleted as of version {version}, and no watch was told: it is {value} since {at}"
+        );
+        Some(Wrong { why, operations: vec![*witness, op.id] })
+    })
+}
+
 fn shown(edits: &[(&str, Option<&str>)]) -> String {
     let one = |(key, value): &(&str, Option<&str>)| format!("{key} = {}", value.unwrap_or("gone"));
     edits.iter().map(one).collect::<Vec<_>>().join(", ")
@@ -80,7 +104,7 @@ pub(super) fn gap(name: &str, from: u64, stream: &Stream<'_>, known: &Known<'_>)
     for (told, op) in stream {
         let version = told.version();
         let wrong = |why: String, witness: Option<u64>| {
-            let before = witness.or(before.map(|op| op.id));
+            let before = witness.or_else(|| before.map(|op| op.id));
             let mut operations: Vec<u64> = before.into_iter().chain([op.id]).collect();
             operations.dedup();
             Some(Wrong { why: format!("{name} ({}): {why}", op.node), operations })
@@ -104,7 +128,7 @@ pub(super) fn gap(name: &str, from: u64, stream: &Stream<'_>, known: &Known<'_>)
             );
             return wrong(why, Some(*witness));
         }
-        (last, before) = (version, Some(op));
+        (last, before) = (version, Some(*op));
     }
     None
 }
@@ -170,7 +194,8 @@ pub(super) fn from_nowhere(
             written.entry(edit).or_default().push(op);
         }
     }
-    let told = streams.iter().flat_map(|(name, (_, stream))| stream.iter().map(move |one| (name, one)));
+    let told =
+        streams.iter().flat_map(|(name, (_, stream))| stream.iter().map(move |one| (name, one)));
     for (name, (told, op)) in told {
         let Told::Change { version, edits, .. } = told else { continue };
         for edit in edits.iter().filter(|edit| !edit.key.starts_with(HARNESS)) {
@@ -179,7 +204,8 @@ pub(super) fn from_nowhere(
             let refused = |op: &&Op| matches!(op.outcome, Outcome::Refused { .. });
             if writers.iter().all(refused) {
                 let how = if writers.is_empty() { "nobody wrote" } else { "was refused" };
-                let why = format!("{name} was told {} at version {version}, which {how}", shown(&[what]));
+                let why =
+                    format!("{name} was told {} at version {version}, which {how}", shown(&[what]));
                 let ids = writers.iter().take(1).map(|op| op.id);
                 return Some(Wrong { why, operations: ids.chain([op.id]).collect() });
             }
@@ -189,11 +215,7 @@ pub(super) fn from_nowhere(
 }
 
 /// What a watch's events make of nothing, and what the globals list in the end.
-pub(super) fn other_end(
-    ops: &[Op],
-    name: &str,
-    stream: &Stream<'_>,
-) -> Option<Wrong> {
+pub(super) fn other_end(ops: &[Op], name: &str, stream: &Stream<'_>) -> Option<Wrong> {
     if stream.iter().any(|(told, _)| matches!(told, Told::Compacted { .. })) {
         return None;
     }
@@ -212,7 +234,8 @@ pub(super) fn other_end(
         let Some(Answer::Listed { values, .. }) = op.outcome.answer() else { return None };
         let listed: BTreeMap<&str, &str> =
             values.iter().map(|(key, value)| (&**key, &**value)).collect();
-        let keys = listed.keys().chain(state.keys()).find(|key| listed.get(*key) != state.get(*key));
+        let keys =
+            listed.keys().chain(state.keys()).find(|key| listed.get(*key) != state.get(*key));
         let key = keys?;
         let why = format!(
             "{name}: after all that it was told {key} is {:?}, and {} lists {:?}",

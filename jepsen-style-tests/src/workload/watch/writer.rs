@@ -86,9 +86,7 @@ fn http(call: &Call) -> client::Call {
         }
         Call::Delete { key } => client::Call::delete(permission(MESH, key, "", "").0),
         Call::PutAll { values } => {
-            let put = |(key, value): (&String, &String)| {
-                json!({"put": permission(MESH, key, "watch", value).1})
-            };
+            let put = |(key, value): (&String, &String)| json!({"put": permission(MESH, key, "watch", value).1});
             let operations: Vec<Value> = values.iter().map(put).collect();
             client::Call::post("/_transactions", json!({"operations": operations}))
         }

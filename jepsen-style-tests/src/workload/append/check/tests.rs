@@ -116,9 +116,8 @@ fn a_lost_append_is_found() {
         .commits((0, 9), vec![list(A, "", Some("1"))])
         .commits((0, 9), vec![list(A, "", Some("2"))]);
     assert_eq!(replaced.violation(), violation(A, &[0, 1]), "two values at one place");
-    let gone = Story::default()
-        .commits((0, 1), vec![list(A, "", Some("1"))])
-        .looks((2, 3), false, "", "");
+    let gone =
+        Story::default().commits((0, 1), vec![list(A, "", Some("1"))]).looks((2, 3), false, "", "");
     assert_eq!(gone.violation(), violation("G-single-realtime", &[0, 1]));
 }
 

@@ -64,6 +64,7 @@ pub(crate) fn event(fault: Fault, from: u64, to: u64) -> FaultEvent {
         healing: Some(to),
         healed: Some(to),
         failure: None,
+        refusal: None,
     }
 }
 

@@ -110,6 +110,11 @@ fn a_version_that_is_left_out_repeated_or_out_of_order_is_found() {
     assert_eq!(repeats.violated()[0], found(ORDER, &[3, 4])[0]);
     let out_of_order = Story::of_a().told("one", 2, vec![second.clone(), first.clone()]);
     assert_eq!(out_of_order.violated()[0].0, ORDER);
+    let lost = Story::of_a().told("one", 2, vec![first.clone(), second.clone(), third.clone()]);
+    let deleted = Call::Delete { key: "a".to_owned() };
+    assert_eq!(lost.wrote(deleted, 12).violated(), [], "gone already");
+    let lost = Story::of_a().told("one", 2, vec![first.clone(), second.clone()]);
+    assert_eq!(lost.violated(), found(ORDER, &[1, 2]));
     // Nobody was acknowledged, but another watch was told.
     let unknown = Outcome::Unknown { why: "504".to_owned() };
     let other = Story::default()
@@ -122,9 +127,11 @@ fn a_version_that_is_left_out_repeated_or_out_of_order_is_found() {
 #[test]
 fn a_version_that_is_split_is_found() {
     let values = [("a".to_owned(), "1".to_owned()), ("b".to_owned(), "2".to_owned())];
-    let half = Story::default()
-        .wrote(Call::PutAll { values: values.into() }, 5)
-        .told("one", 2, vec![change(5, vec![edit("a", Some("1"), None)])]);
+    let half = Story::default().wrote(Call::PutAll { values: values.into() }, 5).told(
+        "one",
+        2,
+        vec![change(5, vec![edit("a", Some("1"), None)])],
+    );
     assert_eq!(half.violated(), found("a version is never split", &[0, 1]));
 }
 
@@ -144,14 +151,16 @@ fn what_nobody_wrote_and_what_differs_in_the_end_is_found() {
     let [first, ..] = a();
     let refused = Outcome::Refused { why: "503".to_owned() };
     let told = "nothing else, and all in the end";
-    let story = Story::default().with("w", put("a", "1"), refused).told("one", 2, vec![first.clone()]);
+    let story =
+        Story::default().with("w", put("a", "1"), refused).told("one", 2, vec![first.clone()]);
     assert_eq!(story.violated(), found(told, &[0, 1]));
     let other = vec![change(5, vec![edit("Mesh//default", Some("x"), None)])];
     assert_eq!(Story::default().told("one", 2, other).violated(), found(told, &[0]));
     let answer = Answer::Listed { version: 5, values: [].into() };
-    let end = Story::default()
-        .wrote(put("a", "1"), 5)
-        .told("one", 2, vec![first])
-        .with("h", Call::List, Outcome::Done { answer });
+    let end = Story::default().wrote(put("a", "1"), 5).told("one", 2, vec![first]).with(
+        "h",
+        Call::List,
+        Outcome::Done { answer },
+    );
     assert_eq!(end.violated(), found(told, &[1, 2]));
 }

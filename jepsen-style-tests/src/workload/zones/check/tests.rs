@@ -139,6 +139,7 @@ fn a_fence_needs_globals_that_lost_something() {
         healing: None,
         healed: None,
         failure: None,
+        refusal: None,
     };
     let (lost, killed) =
         (event(Fault::Rollback { nodes: nodes.clone() }), event(Fault::Kill { nodes }));
