@@ -28,6 +28,26 @@ pub(crate) struct Measured {
     pub(crate) calls: u64,
 }
 
+/// Writes every key once, so that all can be read.
+///
+/// # Errors
+/// A write failed.
+pub(crate) async fn fill<C: Client>(clients: Vec<C>) -> anyhow::Result<()> {
+    let (mut tasks, step) = (JoinSet::new(), clients.len());
+    for (first, mut client) in (0..KEYS).zip(clients) {
+        tasks.spawn(async move {
+            for key in (first..KEYS).step_by(step) {
+                client.call(Asks::Write, key).await?;
+            }
+            anyhow::Ok(())
+        });
+    }
+    while let Some(ended) = tasks.join_next().await {
+        ended.context("a client panicked")??;
+    }
+    Ok(())
+}
+
 /// Lets all clients call for `time`.
 ///
 /// # Errors
@@ -101,6 +121,25 @@ mod tests {
         assert!(measured.p99 >= measured.p50);
         let error = measure(vec![Fixed], Asks::Read, time).await.unwrap_err();
         assert_eq!(error.to_string(), "no leader");
+    }
+
+    /// Notes what is written.
+    struct Notes(std::sync::mpsc::Sender<u32>);
+
+    impl Client for Notes {
+        async fn call(&mut self, _: Asks, key: u32) -> anyhow::Result<()> {
+            Ok(self.0.send(key)?)
+        }
+    }
+
+    #[tokio::test]
+    async fn every_key_is_written_once() {
+        let (notes, noted) = std::sync::mpsc::channel();
+        fill((0..7).map(|_| Notes(notes.clone())).collect()).await.unwrap();
+        drop(notes);
+        let mut keys: Vec<u32> = noted.iter().collect();
+        keys.sort_unstable();
+        assert_eq!(keys, (0..KEYS).collect::<Vec<_>>());
     }
 
     #[test]

@@ -12,6 +12,9 @@ use crate::{Arguments, etcd, failover, higuma, output};
 /// Timers for disks that sync fast at all times.
 const FAST: Timers = Timers([50, 150, 300]);
 
+/// Clients that write all keys before anything is measured.
+const FILLERS: usize = 16;
+
 pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let folder = tempfile::Builder::new()
         .prefix("bench-store-")
@@ -21,6 +24,8 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let members = etcd::start(&arguments.etcd, folder.path())
         .context("etcd is needed to compare with (Debian: apt-get install etcd-server)")?;
     let leader = higuma::ready().await.context("the globals do not form")?;
+    load::fill(etcd::clients(1, FILLERS).await?).await.context("etcd is filled")?;
+    load::fill(higuma::rpc_clients(leader, FILLERS).await?).await.context("Higuma is filled")?;
     let systems = Systems { globals: &globals, members: &members, leader };
     let mut rows = Vec::new();
     for asks in [Asks::Write, Asks::Read] {

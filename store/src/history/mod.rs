@@ -39,6 +39,9 @@ pub(crate) use writer::HistoryWriter;
 use ring::Ring;
 use shelf::{Shelf, ShelfError, Standing};
 
+/// Bytes that may wait for the thread while it rests; far less than the ring holds.
+const REST_BYTES: u64 = 1 << 20;
+
 /// What the history is made from.
 pub(crate) trait Source: Send {
     /// Some entries of the log in `from..to`, the first of them first; none: it holds none.
@@ -83,6 +86,10 @@ struct State {
     doubt: Option<ShelfError>,
     /// Why there is no shelf.
     trouble: Option<String>,
+    /// A reader waits for what is up to here.
+    wanted: u64,
+    /// While the thread rests between two batches: bytes that had been pushed when it began.
+    rests: Option<u64>,
     stopping: bool,
 }
 
@@ -92,7 +99,15 @@ impl History {
     }
 
     fn with(path: PathBuf, cluster: ClusterId, ring: Ring) -> Self {
-        let state = State { ring, shelf: None, doubt: None, trouble: None, stopping: false };
+        let state = State {
+            ring,
+            shelf: None,
+            doubt: None,
+            trouble: None,
+            wanted: 0,
+            rests: None,
+            stopping: false,
+        };
         let shared = Shared {
             path,
             cluster,
@@ -116,8 +131,11 @@ impl History {
             state.ring.push(entry, change);
         }
         state.ring.reach(head, compacted);
+        let wake = !state.may_rest();
         drop(state);
-        self.shared.wake.notify_one();
+        if wake {
+            self.shared.wake.notify_one();
+        }
         self.shared.head.send_if_modified(|known| {
             let newer = *known != head.version;
             *known = head.version;
@@ -139,6 +157,14 @@ impl History {
 }
 
 impl Shared {
+    /// Has the thread write what is up to `version` without rest.
+    fn want(&self, version: u64) {
+        let mut state = self.lock();
+        state.wanted = state.wanted.max(version);
+        drop(state);
+        self.wake.notify_one();
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("invariant: nothing panics while it holds this lock")
     }
@@ -148,6 +174,14 @@ impl State {
     fn compacted(&self) -> u64 {
         let on_disk = self.shelf.as_ref().map_or(0, |(_, standing)| standing.compacted);
         self.ring.compacted().max(on_disk)
+    }
+
+    /// Whether the thread rests, and nothing is there that should end it.
+    fn may_rest(&self) -> bool {
+        let written = self.shelf.as_ref().map_or(0, |(_, standing)| standing.mark.version);
+        let few = |pushed| self.ring.pushed() - pushed < REST_BYTES;
+        let idle = !self.stopping && self.doubt.is_none() && self.wanted <= written;
+        idle && self.rests.is_some_and(few)
     }
 }
 

@@ -169,6 +169,7 @@ impl History {
     /// It is not written in time.
     pub async fn reaches(&self, version: u64) -> Result<(), HistoryError> {
         let mut written = self.shared.written.subscribe();
+        self.shared.want(version);
         let reached = written.wait_for(|written| written.is_some_and(|at| at >= version));
         if let Ok(Ok(_)) = tokio::time::timeout(PATIENCE, reached).await {
             return Ok(());

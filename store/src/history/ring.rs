@@ -26,6 +26,8 @@ pub(super) type Pushed = (LogId, Arc<Change>);
 pub(super) struct Ring {
     changes: VecDeque<Pushed>,
     bytes: usize,
+    /// Bytes that ever came.
+    pushed: u64,
     max: (usize, usize),
     /// Every change above this version, up to the head, is here.
     floor: u64,
@@ -40,11 +42,20 @@ impl Ring {
 
     pub(super) fn bounded(changes: usize, bytes: usize) -> Self {
         let max = (changes, bytes);
-        Self { changes: VecDeque::new(), bytes: 0, max, floor: 0, head: None, compacted: 0 }
+        Self {
+            changes: VecDeque::new(),
+            bytes: 0,
+            pushed: 0,
+            max,
+            floor: 0,
+            head: None,
+            compacted: 0,
+        }
     }
 
     pub(super) fn push(&mut self, entry: LogId, change: Change) {
         self.bytes += change.size();
+        self.pushed += change.size() as u64;
         self.changes.push_back((entry, Arc::new(change)));
         while self.changes.len() > self.max.0.max(1)
             || (self.bytes > self.max.1 && self.changes.len() > 1)
@@ -75,6 +86,10 @@ impl Ring {
     /// The version of the newest state.
     pub(super) fn version(&self) -> u64 {
         self.head.map_or(0, |head| head.version)
+    }
+
+    pub(super) fn pushed(&self) -> u64 {
+        self.pushed
     }
 
     pub(super) fn floor(&self) -> u64 {

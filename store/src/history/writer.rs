@@ -4,7 +4,7 @@ use std::any::Any;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::aside::put_aside;
 use super::change::{Change, apply_command};
@@ -16,6 +16,9 @@ use crate::raft::types::{Entry, Payload};
 
 /// Bytes of changes written at once.
 const BATCH_BYTES: usize = 1 << 20;
+/// Between two batches, where nobody waits for the second: sled's work is per batch as much as per
+/// change, and under load each would hold a few changes only.
+const PACE: Duration = Duration::from_millis(200);
 /// How far the mark on disk may lag behind where nothing was to be written: what is read again of
 /// the log after a start.
 const MARK_EVERY: u64 = 1_000;
@@ -45,7 +48,8 @@ struct Writer {
 enum Step {
     Stop,
     Doubt(ShelfError),
-    Write(Vec<Pushed>, Mark),
+    /// Changes, how far they lead, and whether that is all there is.
+    Write(Vec<Pushed>, Mark, bool),
     /// The ring no longer has what is next.
     Refill,
     Sweep(u64),
@@ -150,17 +154,21 @@ impl Writer {
         self.check(&standing)?;
         let mut on_disk = standing.mark;
         let mut swept = 0;
+        let mut paced = Instant::now();
         self.source.written(on_disk.last.index);
         self.wrote(&shelf, standing);
         loop {
-            match self.next(&standing, swept, standing.mark != on_disk) {
+            match self.next(&standing, (swept, paced), standing.mark != on_disk) {
                 Step::Stop => {
                     shelf.write(&[], &mut standing)?;
                     return shelf.flush();
                 }
                 Step::Doubt(error) => return Err(error),
-                Step::Write(changes, mark) => {
+                Step::Write(changes, mark, all) => {
                     standing.mark = mark;
+                    if all {
+                        paced = Instant::now() + PACE;
+                    }
                     let lags = mark.last.index.saturating_sub(on_disk.last.index) > MARK_EVERY;
                     if !changes.is_empty() || lags {
                         shelf.write(&changes, &mut standing)?;
@@ -216,7 +224,7 @@ impl Writer {
         self.shared.written.send_replace(Some(standing.mark.version));
     }
 
-    fn next(&self, standing: &Standing, swept: u64, lags: bool) -> Step {
+    fn next(&self, standing: &Standing, (swept, paced): (u64, Instant), lags: bool) -> Step {
         let mut state = self.shared.lock();
         loop {
             if let Some(doubt) = state.doubt.take() {
@@ -225,8 +233,18 @@ impl Writer {
             let version = standing.mark.version;
             let kept = standing.mark.last.index;
             if state.ring.head().is_some_and(|head| head.last.index > kept) {
+                state.rests = state.rests.or_else(|| Some(state.ring.pushed()));
+                let pause = paced.saturating_duration_since(Instant::now());
+                if !pause.is_zero() && state.may_rest() {
+                    state = self.shared.wake.wait_timeout(state, pause).expect(NO_PANIC).0;
+                    continue;
+                }
+                state.rests = None;
                 return match state.ring.after(version, BATCH_BYTES) {
-                    Some((changes, mark)) => Step::Write(changes, mark),
+                    Some((changes, mark)) => {
+                        let all = state.ring.head() == Some(mark);
+                        Step::Write(changes, mark, all)
+                    }
                     // The log still has it after the next start.
                     None if state.stopping => Step::Stop,
                     None => Step::Refill,

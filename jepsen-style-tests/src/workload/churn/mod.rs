@@ -3,9 +3,9 @@
 
 mod check;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
@@ -45,6 +45,9 @@ type ListOp = Operation<Option<BTreeSet<String>>, BTreeSet<String>>;
 pub(crate) struct Churn {
     /// Spares that run.
     joined: Mutex<BTreeSet<&'static str>>,
+    /// By zone, the Dataplanes that were there at the start and belong to no workload: the lab's
+    /// gateway. They neither come nor go.
+    others: OnceLock<BTreeMap<String, BTreeSet<String>>>,
 }
 
 impl Churn {
@@ -122,7 +125,10 @@ impl Churn {
             context.cluster.nodes().iter().filter(|node| {
                 runs(&node.name) && (zone.is_none() || node.zone.as_deref() == zone)
             });
-        here.map(|node| node.name.clone()).collect()
+        let others = self.others.get().into_iter().flatten();
+        let others = others.filter(|(of, _)| zone.is_none_or(|zone| zone == of.as_str()));
+        let others = others.flat_map(|(_, names)| names.iter().cloned());
+        here.map(|node| node.name.clone()).chain(others).collect()
     }
 
     /// Every control plane with what it should have.
@@ -146,7 +152,17 @@ impl Workload for Churn {
         apply(context, &path, body).await?;
         let (path, body) = requests::allow_all();
         apply(context, &path, body).await?;
-        requests::ready(context, &self.pairs()).await
+        requests::ready(context, &self.pairs()).await?;
+        let mut others = BTreeMap::new();
+        for (zone, node) in remotes(context) {
+            let listed = list(&mut Client::new(context.cluster.clone(), node.name.clone())).await;
+            let mut names = listed.map_err(|why| anyhow::anyhow!("{}: {why}", node.name))?;
+            names.retain(|name| WORKLOADS.iter().all(|workload| workload.name != name));
+            others.insert(zone, names);
+        }
+        // It is prepared once.
+        self.others.get_or_init(|| others);
+        Ok(())
     }
 
     async fn run(&self, context: &Context, stop: CancellationToken) -> anyhow::Result<()> {
