@@ -254,7 +254,7 @@ impl Rest {
         let request = Request::builder()
             .method(method)
             .uri(path)
-            .header("host", "higuma")
+            .header("host", "localhost")
             .header("content-type", "application/json")
             .body(Full::new(body))?;
         self.sender.ready().await?;

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod past;
+mod token;
 mod zone;
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use higuma_model::Kind;
 use crate::output::Format;
 use crate::{demo_app, generate, kind_argument, lab};
 pub(crate) use past::{DiffArgs, HistoryArgs, Reason, RollbackArgs, WatchArgs};
+pub(crate) use token::{TokenArgs, TokenCommand, UserTokenArgs};
 pub(crate) use zone::{AdoptArgs, ZoneCommand};
 
 /// Higuma: a service mesh control plane for many zones that needs no database.
@@ -80,8 +82,10 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: IngressCommand,
     },
-    /// Make files for a system: certificates
+    /// Make what a system is given: certificates, user tokens
     Generate(generate::GenerateArgs),
+    /// End user tokens, and change the keys that they are signed with
+    Token(TokenArgs),
     /// A whole system on this machine, to try things with
     Lab(lab::LabArgs),
     /// Write a script that completes commands in a shell
@@ -121,7 +125,8 @@ pub(crate) enum IngressCommand {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Servers")]
 pub(crate) struct Connection {
-    /// Servers of the control plane, tried in order [env: HIGUMA_SERVER] [default: 127.0.0.1:5681]
+    /// Servers of the control plane, tried in order: host:port, or https://host:port
+    /// [env: HIGUMA_SERVER] [default: 127.0.0.1:5681]
     #[arg(long, value_name = "ADDR,ADDR", value_delimiter = ',')]
     pub(crate) server: Vec<String>,
     /// A context of the configuration file [env: HIGUMA_CONTEXT]
@@ -130,6 +135,14 @@ pub(crate) struct Connection {
     /// The configuration file [env: HIGUMA_CONFIG] [default: ~/.config/higuma/config.yaml]
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    /// PEM file of the CA that the certificates of https servers are of [default: the context's, or
+    /// whom the system trusts]
+    #[arg(long, value_name = "FILE", env = "HIGUMA_CA_FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
+    /// A file that holds a user token to be sent; HIGUMA_TOKEN may hold the token itself [default: the
+    /// context's]
+    #[arg(long, value_name = "FILE", env = "HIGUMA_TOKEN_FILE")]
+    pub(crate) token_file: Option<PathBuf>,
     /// How long one request may take, over all servers (500ms, 10s, 1m)
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub(crate) api_timeout: Duration,
@@ -300,13 +313,21 @@ pub(crate) struct ConfigArgs {
 pub(crate) enum ConfigCommand {
     /// Make a context, or replace it
     #[command(
-        after_help = "Example:\n  higuma config set-context lab --server 127.77.0.1,127.77.0.2"
+        after_help = "Examples:\n  higuma config set-context lab --server 127.77.0.1,127.77.0.2\n  \
+        higuma config set-context prod --server https://10.0.0.1,https://10.0.0.2 --ca-file ca.pem \
+        --token-file token"
     )]
     SetContext {
         name: String,
         /// Servers of the control plane, tried in order
         #[arg(long, value_name = "ADDR,ADDR", value_delimiter = ',', required = true)]
         server: Vec<String>,
+        /// PEM file of the CA that their certificates are of
+        #[arg(long, value_name = "FILE")]
+        ca_file: Option<PathBuf>,
+        /// A file that holds the user token to send to them; it is copied into the configuration file
+        #[arg(long, value_name = "FILE")]
+        token_file: Option<PathBuf>,
         /// The mesh of commands that name none
         #[arg(short, long)]
         mesh: Option<String>,

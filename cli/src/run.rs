@@ -18,7 +18,8 @@ pub(crate) async fn run(command: Command) -> Result<(), Failure> {
         Command::Completion(args) => verbs::completion(&args),
         Command::Version(args) => verbs::version(&args).await,
         Command::Config(args) => verbs::config(&args),
-        Command::Generate(args) => generate::generate(&args),
+        Command::Generate(args) => generate::generate(&args).await,
+        Command::Token(args) => verbs::user_tokens(&args).await,
         Command::Lab(args) => lab::lab(&args).await,
         Command::Global { command: GlobalCommand::Run(args) } => {
             Ok(higuma_global::run(*args).await?)

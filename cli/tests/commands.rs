@@ -43,7 +43,20 @@ fn exit_codes_say_what_kind_of_failure_it_was() {
         Case { words: words("get pods"), code: 2, stderr: "unknown type; use one of meshes" },
         Case { words: words("get"), code: 2, stderr: "Usage: higuma get" },
         Case { words: words("get meshes --context x"), code: 2, stderr: "no context \"x\"" },
-        Case { words: words("get meshes --server https://x"), code: 2, stderr: "https is not" },
+        Case {
+            words: words("get meshes --server https://127.0.0.1 --ca-file /nonexistent"),
+            code: 2,
+            stderr: "cannot read the CA file /nonexistent",
+        },
+        Case {
+            words: [
+                words("get meshes --server https://127.0.0.1 --ca-file"),
+                vec![manifest.display().to_string()],
+            ]
+            .concat(),
+            code: 2,
+            stderr: "holds no certificate",
+        },
         Case { words: apply(&good), code: 3, stderr: "nothing was changed" },
         Case {
             words: [words("inspect cluster --server"), vec![dead.clone()]].concat(),

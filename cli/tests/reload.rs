@@ -46,6 +46,7 @@ impl Processes {
             "--bind",
             &ip,
             "--rest-port=5781",
+            "--https-port=5782",
             "--diagnostics-port=5780",
         ];
         all.spawn("zone-east", &zone);

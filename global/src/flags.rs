@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use higuma_model::ClusterName;
 use higuma_serve::Transport;
-use higuma_serve::flags::{TlsFlags, byte_size, plaintext_ip};
+use higuma_serve::flags::{RestFlags, TlsFlags, byte_size, plaintext_ip};
 use higuma_serve::transport::TransportError;
 use higuma_store::{NodeId, Timers};
 
@@ -35,10 +35,11 @@ pub struct RunArgs {
         required = true
     )]
     pub members: Vec<MemberFlag>,
-    /// The address to listen on. REST and diagnostics are plaintext in this version, so they
-    /// listen on it only if it is loopback, else on 127.0.0.1.
+    /// The address to listen on. Plain REST and diagnostics listen on it only if it is loopback,
+    /// else on 127.0.0.1.
     #[arg(long, env = "HIGUMA_BIND", value_name = "IP", default_value = "127.0.0.1")]
     pub bind: IpAddr,
+    /// REST without TLS, for this host.
     #[arg(long, env = "HIGUMA_REST_PORT", value_name = "PORT", default_value_t = 5681)]
     pub rest_port: u16,
     /// The address to listen on for the other nodes, where they have a network of their own
@@ -69,6 +70,8 @@ pub struct RunArgs {
     /// beyond this is refused, deletions are taken.
     #[arg(long, env = "HIGUMA_STATE_QUOTA", value_name = "SIZE", default_value = "512MiB", value_parser = byte_size)]
     pub state_quota: u64,
+    #[command(flatten)]
+    pub rest: RestFlags,
     /// Time between heartbeats of the leader, in milliseconds.
     #[arg(long, env = "HIGUMA_HEARTBEAT_MS", value_name = "MS", default_value_t = 100)]
     pub heartbeat_ms: u64,

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use higuma_model::{ClusterName, Place};
-use higuma_rest::{Api, BuiltinAuthority, router};
+use higuma_rest::{Api, BuiltinAuthority, roles, router};
 use higuma_serve::axum::Router;
 use higuma_serve::{
-    ClientAuth, HttpServer, Metrics, Readiness, Tasks, Transport, diagnostics, incoming, listen,
-    mutant,
+    ClientAuth, Metrics, Readiness, RestListeners, Tasks, Transport, diagnostics, incoming, listen,
+    mutant, transport,
 };
 use higuma_store::{Options, Store, Tls};
 use tokio::net::TcpListener;
@@ -34,21 +34,21 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let (members, timers) = (args.members()?, args.timers()?);
     let mutant = mutant::from_environment(&Mutant::names())?;
     let transport = args.transport()?;
+    let https = args.rest.https(args.bind, transport.as_ref())?;
     let mut tasks = Tasks::new();
     let (ready, readiness) = watch::channel(Readiness::default());
     ready.send_modify(|ready| ready.wait("cluster", "the cluster has not formed"));
     let metrics = Metrics::new();
     let port = listen::bind(args.diagnostics_address(), "diagnostics", DIAGNOSTICS_FLAGS).await?;
     tasks.spawn("diagnostics", diagnostics::run(port, readiness, metrics.clone(), tasks.token()));
-    let rest = listen::bind(args.rest_address(), "REST", "--rest-port").await?;
+    let files = transport.clone().into_iter().chain(https.as_ref().map(|h| h.transport.clone()));
+    transport::follow(files, &metrics, &mut tasks);
+    let roles = roles(args.rest.roles.as_deref(), &mut tasks)?;
+    let rest = RestListeners::bind(args.rest_address(), https).await?;
     let raft = listen::bind(args.raft_address(), "Raft", "--raft-port, --raft-bind").await?;
     let kds = listen::bind(args.kds_address(), "KDS", "--kds-port or --bind").await?;
     tracing::info!(node = args.node_id, members = ?members, "starting");
 
-    if let Some(transport) = &transport {
-        metrics.register(|registry| registry.register_collector(transport.collector()));
-        tasks.spawn("TLS files", transport.clone().follow(tasks.token()));
-    }
     let tls = transport.clone().map(|transport| raft_tls(transport, args.cluster_name.clone()));
     let store = Store::open(Options {
         folder: args.data_dir.clone(),
@@ -72,13 +72,12 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
         authority: Arc::new(BuiltinAuthority),
         progress: Arc::new(endpoint.reports),
         quota: args.state_quota,
+        localhost_is_admin: args.rest.localhost_is_admin,
+        roles,
         version: env!("CARGO_PKG_VERSION"),
         mutant: mutant.and_then(Mutant::of_rest),
     };
-    tasks.spawn(
-        "REST",
-        HttpServer::new(rest, router(Arc::new(api), Router::new())).run(tasks.token()),
-    );
+    rest.serve(router(Arc::new(api), Router::new()), &mut tasks);
     tasks.spawn("store", keep(store, tasks.token()));
     tasks.run_until_signal(DRAIN).await
 }

@@ -38,13 +38,16 @@ pub fn message_name(kind: Kind) -> &'static str {
         Kind::TrafficRoute => "kuma.mesh.v1alpha1.TrafficRoute",
         // No message: `travels` lets none through.
         Kind::Vip => "higuma.Vip",
+        Kind::GlobalSecret => "kuma.system.v1alpha1.Secret",
     }
 }
 
-/// Refuses the kind that is the zone's alone, whichever way a peer asks for it.
+/// Refuses the kinds that are a control plane's alone, whichever way a peer asks for them.
 fn travels(kind: Kind) -> Result<(), SpecError> {
     match kind {
-        Kind::Vip => Err(SpecError::WrongForm(kind, "what never leaves its zone")),
+        Kind::Vip | Kind::GlobalSecret => {
+            Err(SpecError::WrongForm(kind, "what never leaves its control plane"))
+        }
         _ => Ok(()),
     }
 }
@@ -120,7 +123,7 @@ fn sorted_bytes(kind: Kind, message: &DynamicMessage) -> Result<Vec<u8>, SpecErr
         Kind::DataplaneInsight => typed::<mesh::DataplaneInsight>(message),
         Kind::TrafficPermission => typed::<mesh::TrafficPermission>(message),
         Kind::TrafficRoute => typed::<mesh::TrafficRoute>(message),
-        Kind::Vip => Err("it never leaves its zone".to_owned()),
+        Kind::Vip | Kind::GlobalSecret => Err("it never leaves its control plane".to_owned()),
     };
     bytes.map_err(|why| SpecError::Unreadable { message: message_name(kind), why })
 }

@@ -19,6 +19,9 @@ pub enum Kind {
     TrafficRoute,
     /// The address of a host name of `.mesh`: the zone's own, in no other zone and not in Kuma.
     Vip,
+    /// What is secret and of no mesh: the keys that user tokens are signed with, and which tokens are
+    /// revoked. Each control plane has its own.
+    GlobalSecret,
 }
 
 /// Whether names of a kind are unique in the whole system or within a mesh.
@@ -52,7 +55,7 @@ pub struct KindInfo {
 }
 
 impl Kind {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Mesh,
         Self::Secret,
         Self::Zone,
@@ -63,6 +66,7 @@ impl Kind {
         Self::TrafficPermission,
         Self::TrafficRoute,
         Self::Vip,
+        Self::GlobalSecret,
     ];
 
     pub const fn info(self) -> &'static KindInfo {
@@ -93,6 +97,9 @@ impl Kind {
             }
             Self::TrafficRoute => info!("TrafficRoute", "traffic-routes", Mesh, Operator, true),
             Self::Vip => info!("Vip", "vips", Global, ControlPlane, false),
+            Self::GlobalSecret => {
+                info!("GlobalSecret", "globalsecrets", Global, ControlPlane, false)
+            }
         }
     }
 
@@ -160,7 +167,6 @@ const KUMA_KINDS: &[&str] = &[
     "Config",
     "ExternalService",
     "FaultInjection",
-    "GlobalSecret",
     "HealthCheck",
     "HostnameGenerator",
     "MeshAccessLog",

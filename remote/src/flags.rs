@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use higuma_model::Place;
-use higuma_serve::flags::{TlsFlags, byte_size, plaintext_ip};
+use higuma_serve::flags::{RestFlags, TlsFlags, byte_size, plaintext_ip};
 
 /// Runs the control plane of one zone.
 ///
@@ -24,8 +24,8 @@ pub struct RunArgs {
     /// policies are written at its own REST, and there are no other zones.
     #[arg(long, env = "HIGUMA_GLOBAL", value_name = "HOST:PORT,…", value_delimiter = ',')]
     pub global: Vec<String>,
-    /// The address to listen on for proxies and DNS. REST and diagnostics are plaintext in this version,
-    /// so they listen on it only if it is loopback, else on 127.0.0.1.
+    /// The address to listen on. Plain REST and diagnostics listen on it only if it is loopback, else
+    /// on 127.0.0.1.
     #[arg(long, env = "HIGUMA_BIND", value_name = "IP", default_value = "127.0.0.1")]
     pub bind: IpAddr,
     /// Bootstrap and ADS.
@@ -35,6 +35,7 @@ pub struct RunArgs {
     /// of /etc/resolv.conf.
     #[arg(long, env = "HIGUMA_DNS_PORT", value_name = "PORT", default_value_t = 5653)]
     pub dns_port: u16,
+    /// REST without TLS, for this host.
     #[arg(long, env = "HIGUMA_REST_PORT", value_name = "PORT", default_value_t = 5681)]
     pub rest_port: u16,
     #[arg(long, env = "HIGUMA_DIAGNOSTICS_PORT", value_name = "PORT", default_value_t = 5680)]
@@ -50,6 +51,8 @@ pub struct RunArgs {
     /// beyond this is refused, deletions are taken.
     #[arg(long, env = "HIGUMA_STATE_QUOTA", value_name = "SIZE", default_value = "512MiB", value_parser = byte_size)]
     pub state_quota: u64,
+    #[command(flatten)]
+    pub rest: RestFlags,
 }
 
 const EXAMPLES: &str = "\

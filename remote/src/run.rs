@@ -11,10 +11,11 @@ use higuma_dns::Sockets;
 use higuma_kds::inbox::ZoneReport;
 use higuma_kds::{Adoption, Client, ClientState};
 use higuma_model::Place;
-use higuma_rest::{Api, Authority, BuiltinAuthority, CaPair, router};
+use higuma_rest::{Api, Authority, BuiltinAuthority, CaPair, Roles, roles, router};
 use higuma_serve::axum::Router;
 use higuma_serve::{
-    ClientAuth, HttpServer, Metrics, Readiness, Tasks, Transport, diagnostics, listen, mutant,
+    ClientAuth, HttpServer, Metrics, Readiness, RestListeners, Tasks, Transport, diagnostics,
+    listen, mutant, transport,
 };
 use higuma_store::{Options, Store, Timers};
 use tokio::sync::watch;
@@ -58,15 +59,16 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let metrics = Metrics::new();
     let port = listen::bind(args.diagnostics_address(), "diagnostics", DIAGNOSTICS_FLAGS).await?;
     tasks.spawn("diagnostics", diagnostics::run(port, readiness, metrics.clone(), tasks.token()));
-    let rest = listen::bind(args.rest_address(), "REST", "--rest-port").await?;
+    let https = args.rest.https(args.bind, Some(&transport))?;
+    let files = [transport.clone()].into_iter().chain(https.as_ref().map(|h| h.transport.clone()));
+    transport::follow(files, &metrics, &mut tasks);
+    let roles = roles(args.rest.roles.as_deref(), &mut tasks)?;
+    let rest = RestListeners::bind(args.rest_address(), https).await?;
     let proxies = listen::bind(args.proxy_address(), "ADS", "--proxy-port or --bind").await?;
     let dns = dns_sockets(args.dns_address()).await?;
     let store = open(&args, mutant.and_then(Mutant::of_store)).await?;
     standing::check(&args.place(), &store.snapshot(), &args.data_dir)?;
     metrics.register(|registry| registry.register_collector(store.collector()));
-
-    metrics.register(|registry| registry.register_collector(transport.collector()));
-    tasks.spawn("TLS files", transport.clone().follow(tasks.token()));
     let zone = assemble(&args, &store, &transport, &mut tasks);
     tasks.spawn("registrar", registrar::run(zone.clone()));
     names::serve(&zone, dns, &metrics, &mut tasks)?;
@@ -82,8 +84,8 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
             Some(follow_global(global(&args, &zone, &transport, broken, &mut tasks), &mut tasks)?)
         }
     };
-    let api = api(&zone, adoption.as_ref(), args.state_quota);
-    tasks.spawn("REST", HttpServer::new(rest, api).run(tasks.token()));
+    let api = api(&zone, adoption.as_ref(), &args, roles);
+    rest.serve(api, &mut tasks);
     ready.send_modify(|ready| ready.done("store"));
     tracing::info!(zone = args.zone, version = store.snapshot().version(), "serving proxies");
     match adoption {
@@ -105,7 +107,12 @@ fn follow_global(client: Client, tasks: &mut Tasks) -> anyhow::Result<Arc<Adopti
 }
 
 /// The zone's REST.
-fn api(zone: &Arc<Zone>, adoption: Option<&Arc<Adoption>>, quota: u64) -> Router {
+fn api(
+    zone: &Arc<Zone>,
+    adoption: Option<&Arc<Adoption>>,
+    args: &RunArgs,
+    roles: watch::Receiver<Arc<Roles>>,
+) -> Router {
     let api = Api {
         store: zone.store.clone(),
         place: zone.place.clone(),
@@ -116,7 +123,9 @@ fn api(zone: &Arc<Zone>, adoption: Option<&Arc<Adoption>>, quota: u64) -> Router
             snapshots: zone.store.watch(),
             global: adoption.map(|adoption| adoption.states()),
         }),
-        quota,
+        quota: args.state_quota,
+        localhost_is_admin: args.rest.localhost_is_admin,
+        roles,
         version: env!("CARGO_PKG_VERSION"),
         mutant: None,
     };

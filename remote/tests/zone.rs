@@ -13,7 +13,7 @@ use higuma_model::{
     Upstream, ca_certificate_key, ca_private_key_key,
 };
 use higuma_remote::RunArgs;
-use higuma_serve::flags::TlsFlags;
+use higuma_serve::flags::{RestFlags, TlsFlags};
 use higuma_serve::pki::{Authority, Subject, write_certificate, write_key};
 use higuma_store::{Options, Store, Timers};
 use higuma_testkit::{FakeEnvoy, free_addr, poll_until, wait_for};
@@ -139,6 +139,14 @@ impl Zone {
             diagnostics_port: free_addr().port(),
             diagnostics_bind: None,
             tls: self.tls.clone(),
+            rest: RestFlags {
+                https_port: free_addr().port(),
+                https_bind: None,
+                https_cert: None,
+                https_key: None,
+                localhost_is_admin: true,
+                roles: None,
+            },
         }
     }
 

@@ -11,12 +11,14 @@ use axum::routing::{any, get};
 use higuma_model::{Place, Timestamp};
 use higuma_store::Store;
 use http::HeaderValue;
+use tokio::sync::watch::Receiver;
 
 use crate::answer::VERSION_HEADER;
 use crate::error::ApiError;
 use crate::mutant::Mutant;
 use crate::progress::{self, Progress};
-use crate::{cluster, history, path, transaction, watch};
+use crate::roles::Roles;
+use crate::{cluster, guard, history, path, tokens, transaction, watch};
 
 /// What draws the keys that admission asks for; randomness is not the model's.
 pub trait Authority: Send + Sync {
@@ -43,6 +45,10 @@ pub struct Api {
     /// Bytes that the resources here may take; an operator's write that grows them beyond is
     /// refused.
     pub quota: u64,
+    /// Whether callers on the loopback of this host need no token.
+    pub localhost_is_admin: bool,
+    /// What users may do who are no administrators.
+    pub roles: Receiver<Arc<Roles>>,
     /// The version of this program.
     pub version: &'static str,
     /// None, but in a process that is broken on purpose.
@@ -55,6 +61,7 @@ pub(crate) type Shared = State<Arc<Api>>;
 pub fn router(api: Arc<Api>, own: Router) -> Router {
     Router::new()
         .route("/", get(cluster::index))
+        .route("/who-am-i", get(guard::who_am_i))
         .route("/_cluster", get(cluster::cluster))
         .route("/_diff", get(history::diff))
         .route("/_watch", any(watch::watch))
@@ -64,6 +71,8 @@ pub fn router(api: Arc<Api>, own: Router) -> Router {
         .fallback(|request: Request| async move { ApiError::no_route(request.uri().path()) })
         .with_state(api.clone())
         .merge(own)
+        .merge(tokens::router(api.clone()))
+        .layer(middleware::from_fn_with_state(api.clone(), guard::guard))
         .layer(middleware::from_fn_with_state(api, stamp_version))
 }
 

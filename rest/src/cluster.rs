@@ -66,7 +66,7 @@ fn described(cluster: &Cluster, member: &Member, ahead: u64) -> Value {
     }
 }
 
-fn answer(api: &crate::Api, body: Value) -> Answer {
+pub(crate) fn answer(api: &crate::Api, body: Value) -> Answer {
     let version = api.store.snapshot().version();
     Answer { status: StatusCode::OK, version, modified_at: None, body, replayed: false }
 }

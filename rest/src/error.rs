@@ -1,5 +1,7 @@
 //! What is answered when something is wrong: Kuma's error JSON (its REST API, Errors).
 
+use std::fmt;
+
 use axum::response::{IntoResponse, Response};
 use higuma_model::{Refusal, Rejection, Violation};
 use higuma_store::{HistoryError, ReadError, WriteError};
@@ -7,9 +9,13 @@ use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
 use crate::answer::{self, VERSION_HEADER};
+use crate::caller::Caller;
 
 /// When a caller may try again, in seconds: an election takes about one.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+
+/// What a caller shows to be known.
+const BEARER: HeaderValue = HeaderValue::from_static("Bearer realm=\"higuma\"");
 
 /// An error as its caller sees it.
 #[derive(Debug)]
@@ -33,6 +39,7 @@ pub enum Doing {
     List,
     History,
     Transact,
+    Tokens,
 }
 
 impl Doing {
@@ -44,6 +51,7 @@ impl Doing {
             Self::List => "Could not retrieve resources",
             Self::History => "Could not read the history",
             Self::Transact => "Could not apply a transaction",
+            Self::Tokens => "Could not serve user tokens",
         }
     }
 }
@@ -70,6 +78,18 @@ impl ApiError {
     /// A request that can't be read.
     pub fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "Bad Request", detail)
+    }
+
+    /// It must be known who asks; `why` says what is missing.
+    pub(crate) fn unauthenticated(why: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "Unauthenticated", why)
+    }
+
+    /// It is known who asks, and they may not; `why` says what, after their name.
+    pub(crate) fn forbidden(caller: &Caller, why: impl fmt::Display) -> Self {
+        let groups = caller.groups.join(", ");
+        let detail = format!("user {:?} of {groups} {why}", caller.name);
+        Self::new(StatusCode::FORBIDDEN, "Access Denied", detail)
     }
 
     pub(crate) fn no_route(path: &str) -> Self {
@@ -231,6 +251,9 @@ impl IntoResponse for ApiError {
         let mut response = answer::json(self.status, &body);
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, BEARER);
         }
         if let Some(version) = self.version {
             response.headers_mut().insert(VERSION_HEADER, HeaderValue::from(version));

@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Response};
 use higuma_model::{
     Key, Kind, Resource, Scope, Timestamp, Violation, parse_rfc3339, render, rfc3339,
 };
+use higuma_serve::Peer;
 use higuma_store::{Change, Consistency, Edit, Filter, History, HistoryError};
 use http::request::Parts;
 use http::{Method, StatusCode, Uri, header};
@@ -246,7 +247,8 @@ fn violation(field: &str, reason: impl Into<String>) -> Violation {
 
 fn next_page(request: &Parts, before: u64) -> String {
     let host = request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let scheme = request.uri.scheme_str().unwrap_or("http");
+    let is_tls = request.extensions.get::<Peer>().is_some_and(|peer| peer.tls);
+    let scheme = if is_tls { "https" } else { "http" };
     let (host, path) = (host.unwrap_or("localhost"), request.uri.path());
     let mut url = format!("{scheme}://{host}{path}?before={before}");
     for pair in request.uri.query().unwrap_or_default().split('&') {

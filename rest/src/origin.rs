@@ -6,13 +6,11 @@ use http::HeaderName;
 use http::request::Parts;
 
 use crate::api::Api;
+use crate::caller::Caller;
 use crate::error::{ApiError, Doing};
 
 /// The caller's reason, UTF-8.
 const REASON: HeaderName = HeaderName::from_static("higuma-reason");
-
-/// Whoever reaches the loopback of this host is its administrator, as in Kuma.
-const LOOPBACK: &str = "localhost admin";
 
 /// What this server itself knows of the caller; a request can't say who it is.
 pub(crate) fn of(api: &Api, doing: Doing, request: &Parts) -> Result<Origin, ApiError> {
@@ -29,9 +27,8 @@ pub(crate) fn of(api: &Api, doing: Doing, request: &Parts) -> Result<Origin, Api
         }
     };
     let peer = request.extensions.get::<Peer>().map(|peer| peer.addr);
-    let local = peer.is_some_and(|addr| addr.ip().to_canonical().is_loopback());
     Ok(Origin {
-        who: local.then(|| LOOPBACK.into()),
+        who: Some(Caller::of(request).shown().into()),
         from: peer.map(|addr| addr.to_string().into()),
         node: api.store.node(),
         reason,

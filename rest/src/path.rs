@@ -50,10 +50,14 @@ impl Target {
 
 const SECRETS_STAY: &str = "Secrets are kept inside the control plane in this version";
 
+const fn is_secret(kind: Kind) -> bool {
+    matches!(kind, Kind::Secret | Kind::GlobalSecret)
+}
+
 /// Why nobody writes a kind over REST, wherever that is; none of what operators write.
 pub(crate) fn not_written_here(kind: Kind) -> Option<String> {
     match kind {
-        Kind::Secret => Some(SECRETS_STAY.to_owned()),
+        Kind::Secret | Kind::GlobalSecret => Some(SECRETS_STAY.to_owned()),
         Kind::ZoneIngress => Some(
             "a ZoneIngress comes and goes with its proxy, in its zone: `higuma ingress run \
              --ingress-file …`"
@@ -79,7 +83,7 @@ pub(crate) async fn resource(State(api): Shared, request: Request) -> Response {
     let Some(target) = Target::parse(request.uri().path()) else {
         return ApiError::no_route(request.uri().path()).into_response();
     };
-    if target.kind() == Kind::Secret {
+    if is_secret(target.kind()) {
         return ApiError::not_allowed(SECRETS_STAY).into_response();
     }
     let (parts, body) = request.into_parts();

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use higuma_model::{Key, Kind, Resource, Scope, Snapshot, render};
+use higuma_serve::Peer;
 use http::request::Parts;
 use http::{StatusCode, Uri, header};
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
 use crate::api::Api;
+use crate::caller::Caller;
 use crate::error::{ApiError, Doing};
 use crate::query::Query;
 
@@ -49,8 +51,10 @@ pub(crate) async fn list(
         let missing = ApiError::new(StatusCode::NOT_FOUND, "Failed to retrieve Mesh", detail);
         return Err(missing.at(snapshot.version()));
     }
+    let caller = Caller::of(request);
     let matching: Vec<&Arc<Resource>> = snapshot
         .of_kind(kind)
+        .filter(|resource| caller.sees(&resource.key))
         .filter(|resource| mesh.is_none_or(|mesh| resource.key.mesh() == mesh))
         .filter(|resource| resource.display_name().contains(&query.name))
         .collect();
@@ -81,7 +85,8 @@ pub(crate) async fn snapshot(
 /// The absolute URL of the next page, as Kuma's clients expect it.
 fn next_page(request: &Parts, query: &Query, offset: usize) -> String {
     let host = request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let scheme = request.uri.scheme_str().unwrap_or("http");
+    let is_tls = request.extensions.get::<Peer>().is_some_and(|peer| peer.tls);
+    let scheme = if is_tls { "https" } else { "http" };
     let (host, path) = (host.unwrap_or("localhost"), request.uri.path());
     let mut url = format!("{scheme}://{host}{path}?size={}&offset={offset}", query.size);
     for pair in request.uri.query().unwrap_or_default().split('&') {

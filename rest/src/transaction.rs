@@ -18,9 +18,11 @@ use serde_json::{Value, json};
 use crate::answer::Answer;
 use crate::api::{Api, Shared, now};
 use crate::body;
+use crate::caller::Caller;
 use crate::error::{ApiError, Doing};
 use crate::idempotency::{Named, effect, modified_at};
 use crate::mutant::Mutant;
+use crate::needs::to_write;
 use crate::origin;
 use crate::write::{MAX_ROUNDS, provide, random};
 use asked::{Asked, Change};
@@ -54,8 +56,21 @@ async fn post(api: &Api, parts: &Parts, body: Body) -> Result<Answer, ApiError> 
     }
     let asked = asked::parse(body::json(&body)?, query.strict)
         .map_err(|wrong| ApiError::invalid(DOING, wrong))?;
+    may(&Caller::of(parts), &asked)?;
     let origin = origin::of(api, DOING, parts)?;
     apply(api, &Work { asked, query, named, origin }).await
+}
+
+/// Every operation by itself, before any is looked at.
+fn may(caller: &Caller, asked: &[Asked]) -> Result<(), ApiError> {
+    for (at, one) in asked.iter().enumerate() {
+        let deletes = matches!(one.change, Change::Delete);
+        if let Some(why) = caller.lacks(&to_write(&one.key, deletes)) {
+            let refused = ApiError::forbidden(caller, why);
+            return Err(refused.within(DOING, &one.place(at), &one.what()));
+        }
+    }
+    Ok(())
 }
 
 /// A transaction that can be read.

@@ -3,23 +3,38 @@
 
 #[path = "api/idempotency.rs"]
 mod idempotency;
+#[path = "api/roles.rs"]
+mod roles;
+#[path = "api/tokens.rs"]
+mod tokens;
 #[path = "api/transactions.rs"]
 mod transactions;
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use higuma_model::Place;
-use higuma_rest::{Api, Authority, CaPair, NoProgress, router};
+use higuma_rest::{Api, Authority, CaPair, NoProgress, Roles, router};
+use higuma_serve::Peer;
 use higuma_store::{Options, Store, Timers};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tower::ServiceExt;
 
 /// Small, so that a test reaches it; above the largest resource.
 const QUOTA: u64 = 4 << 20;
+
+/// From a caller on this host, unless the request says otherwise.
+fn here(mut request: Request<Body>) -> Request<Body> {
+    let addr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9);
+    let peer = Peer { addr, tls: false, certificate: None };
+    request.extensions_mut().get_or_insert_with(|| peer);
+    request
+}
 
 struct Keys;
 
@@ -46,6 +61,10 @@ struct Answered {
 
 impl Server {
     async fn start() -> Self {
+        Self::start_with(Roles::default()).await
+    }
+
+    async fn start_with(roles: Roles) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(Options {
             folder: folder.path().to_owned(),
@@ -58,16 +77,22 @@ impl Server {
         })
         .await
         .unwrap();
-        Self::over(store, Some(folder))
+        Self::with(store, Some(folder), roles)
     }
 
     fn over(store: Store, folder: Option<tempfile::TempDir>) -> Self {
+        Self::with(store, folder, Roles::default())
+    }
+
+    fn with(store: Store, folder: Option<tempfile::TempDir>, roles: Roles) -> Self {
         let api = Api {
             store: store.clone(),
             place: Place::Global,
             authority: Arc::new(Keys),
             progress: Arc::new(NoProgress),
             quota: QUOTA,
+            localhost_is_admin: true,
+            roles: watch::channel(Arc::new(roles)).1,
             version: "0.0.0-test",
             mutant: None,
         };
@@ -75,7 +100,7 @@ impl Server {
     }
 
     async fn send(&self, request: Request<Body>) -> Answered {
-        let response = self.router.clone().oneshot(request).await.unwrap();
+        let response = self.router.clone().oneshot(here(request)).await.unwrap();
         let header = |name: &str| {
             response.headers().get(name).map(|value| value.to_str().unwrap().to_owned())
         };
@@ -210,11 +235,11 @@ async fn lists_come_in_pages() {
     let mut path = "/meshes?size=2&name=m".to_owned();
     let mut names = Vec::new();
     loop {
-        let page = server.call("GET", &path, &[("host", "cp:5681")], "").await;
+        let page = server.call("GET", &path, &[("host", "localhost:5681")], "").await;
         assert_eq!((page.status, &page.body["total"]), (StatusCode::OK, &json!(5)));
         names.extend(page.body["items"].as_array().unwrap().iter().map(|i| i["name"].to_string()));
         let Some(next) = page.body["next"].as_str() else { break };
-        path = next.strip_prefix("http://cp:5681").unwrap().to_owned();
+        path = next.strip_prefix("http://localhost:5681").unwrap().to_owned();
     }
     assert_eq!(names.len(), 5);
     assert!(names.is_sorted());
@@ -352,7 +377,7 @@ async fn a_watch_tells_each_version_and_how_far_it_is() {
     let mesh = server.put("/meshes/default", mesh()).await.version;
     let open = async |path: &str| {
         let request = Request::builder().uri(path).body(Body::empty()).unwrap();
-        let response = server.router.clone().oneshot(request).await.unwrap();
+        let response = server.router.clone().oneshot(here(request)).await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         response.into_body()

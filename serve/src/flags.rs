@@ -37,8 +37,40 @@ impl TlsFlags {
     }
 }
 
-/// Where REST and diagnostics listen: they are plaintext, so the address itself if it is
-/// loopback, else 127.0.0.1.
+/// Who is served by REST, beside the plain port.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "REST over HTTPS, and who may call it")]
+pub struct RestFlags {
+    /// REST over HTTPS. It is served where there is a certificate: --https-cert or --tls-cert.
+    #[arg(long, env = "HIGUMA_HTTPS_PORT", value_name = "PORT", default_value_t = 5682)]
+    pub https_port: u16,
+    /// The address to listen on for HTTPS [default: that of --bind].
+    #[arg(long, env = "HIGUMA_HTTPS_BIND", value_name = "IP")]
+    pub https_bind: Option<IpAddr>,
+    /// PEM file of the certificate, and its intermediates, that HTTPS shows, where operators trust
+    /// another CA than control planes do [default: --tls-cert].
+    #[arg(long, env = "HIGUMA_HTTPS_CERT", value_name = "FILE", requires = "https_key")]
+    pub https_cert: Option<PathBuf>,
+    /// PEM file of that certificate's private key [default: --tls-key].
+    #[arg(long, env = "HIGUMA_HTTPS_KEY", value_name = "FILE", requires = "https_cert")]
+    pub https_key: Option<PathBuf>,
+    /// Whether callers on the loopback of this host are administrators without a token. Make an
+    /// administrator's token before this is switched off.
+    #[arg(
+        long,
+        env = "HIGUMA_LOCALHOST_IS_ADMIN",
+        value_name = "BOOL",
+        default_value_t = true,
+        action = clap::ArgAction::Set
+    )]
+    pub localhost_is_admin: bool,
+    /// YAML file that binds users and groups to meshes and types, to read or to write; changes are
+    /// followed. It is the same on all nodes. Without it only administrators get anything.
+    #[arg(long, env = "HIGUMA_ROLES", value_name = "FILE")]
+    pub roles: Option<PathBuf>,
+}
+
+/// Where plain REST and diagnostics listen: the address itself if it is loopback, else 127.0.0.1.
 pub fn plaintext_ip(bind: IpAddr) -> IpAddr {
     if bind.is_loopback() { bind } else { IpAddr::from([127, 0, 0, 1]) }
 }

@@ -49,6 +49,8 @@ pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Clone, Debug)]
 pub struct Peer {
     pub addr: SocketAddr,
+    /// Whether the connection is TLS.
+    pub tls: bool,
     /// The verified certificate (DER), if the connection is TLS and the client showed one.
     pub certificate: Option<CertificateDer<'static>>,
 }
@@ -173,7 +175,7 @@ impl Connection {
         stream.set_nodelay(true).context("nodelay")?;
         match &self.tls {
             None => {
-                let peer = Peer { addr: self.addr, certificate: None };
+                let peer = Peer { addr: self.addr, tls: false, certificate: None };
                 self.http(stream, peer).await
             }
             Some(acceptor) => {
@@ -182,7 +184,7 @@ impl Connection {
                 let shown = stream.get_ref().1.peer_certificates();
                 let certificate =
                     shown.and_then(|chain| chain.first()).map(|c| c.clone().into_owned());
-                let peer = Peer { addr: self.addr, certificate };
+                let peer = Peer { addr: self.addr, tls: true, certificate };
                 self.http(stream, peer).await
             }
         }

@@ -12,6 +12,7 @@ pub mod listen;
 pub mod logging;
 pub mod mutant;
 pub mod pki;
+mod rest;
 pub mod tasks;
 pub mod transport;
 
@@ -20,5 +21,6 @@ pub use axum;
 pub use diagnostics::{Metrics, Readiness};
 pub use http::{HttpServer, Peer};
 pub use incoming::incoming;
+pub use rest::{Https, RestListeners};
 pub use tasks::Tasks;
 pub use transport::{ClientAuth, Transport, TransportPaths, install_crypto_provider};

@@ -19,6 +19,7 @@ use rustls::{ClientConfig, ServerConfig};
 use rustls_pki_types::UnixTime;
 use tokio::sync::watch;
 
+use crate::{Metrics, Tasks};
 use material::{Material, Pem};
 use reload::Current;
 
@@ -31,6 +32,13 @@ pub struct TransportPaths {
     pub cert: PathBuf,
     /// The private key of `cert`.
     pub key: PathBuf,
+}
+
+impl TransportPaths {
+    /// Made by [`Transport::load_server`].
+    pub(crate) fn is_server_only(&self) -> bool {
+        self.ca == self.cert
+    }
 }
 
 /// Whether a listener asks its clients for a certificate.
@@ -66,11 +74,18 @@ pub enum TransportError {
          peers that trust the same CA would refuse it"
     )]
     Untrusted { cert: String, ca: String, reason: String },
+    #[error("the certificate {cert} cannot be used: {reason}; put a new one in its place")]
+    Ended { cert: String, reason: String },
     #[error(
         "the certificate {cert} must name its holder by the URI {uri}, and has {has}: make one \
          with `higuma generate cluster-tls`, for this cluster's name and this node's number"
     )]
     Holder { cert: String, uri: String, has: String },
+    #[error(
+        "REST over HTTPS wants to listen on {0}, and there is no certificate: give --https-cert and \
+         --https-key, or --tls-ca, --tls-cert and --tls-key"
+    )]
+    NoCertificate(SocketAddr),
     #[error(
         "{0} is not a loopback address, and plaintext is for loopback only: give a CA, a \
          certificate and a key, or listen on 127.0.0.1"
@@ -100,6 +115,16 @@ impl Transport {
     pub fn load(paths: &TransportPaths) -> Result<Self, TransportError> {
         let material = Material::parse(Pem::read(paths)?, paths)?;
         Ok(Self::of(material, paths.clone(), true))
+    }
+
+    /// Of a server that nobody shows a certificate to: its own certificate and key, from
+    /// whichever CA its clients trust. It is its own CA file: a client made of it trusts nobody
+    /// else.
+    ///
+    /// # Errors
+    /// As [`Transport::load`].
+    pub fn load_server(cert: PathBuf, key: PathBuf) -> Result<Self, TransportError> {
+        Self::load(&TransportPaths { ca: cert.clone(), cert, key })
     }
 
     /// The same from PEM text in memory, which never changes.
@@ -166,6 +191,25 @@ impl Transport {
     /// The CA bundle as it is now, for those who hand it on (a proxy's bootstrap).
     pub fn ca_pem(&self) -> String {
         self.current.now().pem.ca.clone()
+    }
+}
+
+/// Follows the files of all transports, and exports when what they hold ends. Transports of the
+/// same files are one.
+pub fn follow(
+    transports: impl IntoIterator<Item = Transport>,
+    metrics: &Metrics,
+    tasks: &mut Tasks,
+) {
+    let mut distinct: Vec<Transport> = Vec::new();
+    for transport in transports {
+        if !distinct.iter().any(|known| known.current.paths == transport.current.paths) {
+            distinct.push(transport);
+        }
+    }
+    metrics.register(|registry| registry.register_collector(expiry::collector(&distinct)));
+    for transport in distinct {
+        tasks.spawn("TLS files", transport.follow(tasks.token()));
     }
 }
 

@@ -4,22 +4,22 @@ use reqwest::Url;
 
 /// Servers of one cluster; a global has three or five, and a list that is longer is a mistake.
 pub(crate) const MAX_SERVERS: usize = 16;
-/// The REST port of a control plane.
+/// The REST ports of a control plane.
 const REST_PORT: u16 = 5681;
+const HTTPS_PORT: u16 = 5682;
 
-/// Reads `host`, `host:port` or `http://host:port`.
+/// Reads `host`, `host:port`, `http://host:port` or `https://host:port`.
 pub(crate) fn parse(given: &str) -> Result<Url, String> {
     let given = given.trim();
-    if given.starts_with("https://") {
-        return Err(format!(
-            "server {given:?}: REST over https is not in this version; use http:// on a network \
-             you trust"
-        ));
-    }
     let text = if given.contains("://") { given.to_owned() } else { format!("http://{given}") };
     let wrong = |why: &str| format!("server {given:?} {why}; write it as 127.0.0.1:5681");
     let mut url = Url::parse(&text).map_err(|error| wrong(&format!("is no address ({error})")))?;
-    if url.scheme() != "http" || url.host_str().is_none_or(str::is_empty) {
+    let ours = match url.scheme() {
+        "http" => REST_PORT,
+        "https" => HTTPS_PORT,
+        _ => return Err(wrong("is no HTTP address")),
+    };
+    if url.host_str().is_none_or(str::is_empty) {
         return Err(wrong("is no HTTP address"));
     }
     if url.query().is_some() || url.fragment().is_some() || !matches!(url.path(), "" | "/") {
@@ -28,8 +28,10 @@ pub(crate) fn parse(given: &str) -> Result<Url, String> {
     if !url.username().is_empty() || url.password().is_some() {
         return Err(wrong("has a user name, which is not supported"));
     }
-    if url.port().is_none() && !text.trim_end_matches('/').ends_with(":80") {
-        url.set_port(Some(REST_PORT)).map_err(|()| wrong("takes no port"))?;
+    // The scheme's own port is not kept in a URL, though it was given.
+    let own = if url.scheme() == "http" { ":80" } else { ":443" };
+    if url.port().is_none() && !text.trim_end_matches('/').ends_with(own) {
+        url.set_port(Some(ours)).map_err(|()| wrong("takes no port"))?;
     }
     Ok(url)
 }
@@ -53,10 +55,11 @@ pub(crate) fn parse_all<S: AsRef<str>>(given: &[S]) -> Result<Vec<Url>, String> 
     }
 }
 
-/// `host:port`, for messages.
+/// `host:port`, or `https://host:port`: what is read as the same server.
 pub(crate) fn shown(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
-    format!("{host}:{}", url.port_or_known_default().unwrap_or(REST_PORT))
+    let scheme = if url.scheme() == "https" { "https://" } else { "" };
+    format!("{scheme}{host}:{}", url.port_or_known_default().unwrap_or(REST_PORT))
 }
 
 #[cfg(test)]
@@ -74,7 +77,12 @@ mod tests {
             Case { given: "127.77.0.1", expected: Ok("127.77.0.1:5681") },
             Case { given: " http://global.example:80/ ", expected: Ok("global.example:80") },
             Case { given: "[::1]:5681", expected: Ok("[::1]:5681") },
-            Case { given: "https://g:5682", expected: Err("https is not in this version") },
+            Case { given: "https://g:5682", expected: Ok("https://g:5682") },
+            Case { given: "https://g", expected: Ok("https://g:5682") },
+            Case { given: "https://g:443/", expected: Ok("https://g:443") },
+            Case { given: "https://g:80", expected: Ok("https://g:80") },
+            Case { given: "http://g:443", expected: Ok("g:443") },
+            Case { given: "https://g/meshes", expected: Err("has more than host and port") },
             Case { given: "http://g/meshes", expected: Err("has more than host and port") },
             Case { given: "http://me@g", expected: Err("has a user name") },
             Case { given: "ftp://g", expected: Err("is no HTTP address") },
@@ -82,7 +90,10 @@ mod tests {
             Case { given: "g:99999", expected: Err("is no address") },
         ] {
             match (parse(given), expected) {
-                (Ok(url), Ok(expected)) => assert_eq!(shown(&url), expected, "{given}"),
+                (Ok(url), Ok(expected)) => {
+                    assert_eq!(shown(&url), expected, "{given}");
+                    assert_eq!(parse(expected), Ok(url), "{given}");
+                }
                 (Err(error), Err(expected)) => {
                     assert!(error.contains(expected), "{given}: {error}");
                 }

@@ -96,6 +96,10 @@ impl Request {
         Self { method: Method::GET, path, query, headers, body: None, key: None }
     }
 
+    pub(crate) fn to(method: Method, path: &[&str]) -> Self {
+        Self { method, ..Self::get(path) }
+    }
+
     pub(crate) fn post(path: &[&str], body: Value) -> Self {
         Self { method: Method::POST, body: Some(body), ..Self::get(path) }
     }

@@ -9,6 +9,7 @@ use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
 use super::address;
+use super::trust::{Token, Trust};
 
 /// Where a command looks when nothing is configured: a control plane on this machine.
 pub(crate) const DEFAULT_SERVER: &str = "127.0.0.1:5681";
@@ -33,6 +34,12 @@ pub(crate) struct Config {
 pub(crate) struct Context {
     pub(crate) name: String,
     pub(crate) servers: Vec<String>,
+    /// PEM file of the CA that the servers' certificates are of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ca_file: Option<PathBuf>,
+    /// What is shown to them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) token: Option<Token>,
     /// The mesh of commands that name none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) mesh: Option<String>,
@@ -47,6 +54,9 @@ pub(crate) struct Wishes {
     pub(crate) server_variable: Option<String>,
     /// `HIGUMA_CONTEXT`
     pub(crate) context_variable: Option<String>,
+    /// By `--ca-file` or `HIGUMA_CA_FILE`, and `--token-file`, `HIGUMA_TOKEN_FILE` or
+    /// `HIGUMA_TOKEN`.
+    pub(crate) trust: Trust,
 }
 
 /// Where a command goes.
@@ -54,6 +64,7 @@ pub(crate) struct Wishes {
 pub(crate) struct Target {
     pub(crate) servers: Vec<Url>,
     pub(crate) mesh: String,
+    pub(crate) trust: Trust,
 }
 
 impl Wishes {
@@ -84,8 +95,7 @@ impl Config {
             .map_err(|error| format!("{shown} is not a configuration of higuma: {error}"))
     }
 
-    /// Replaces the file at once; it is readable by its owner only, since addresses of control
-    /// planes are nobody else's business.
+    /// Replaces the file at once; it is readable by its owner only: it may hold tokens.
     pub(crate) fn save(&self, path: &Path) -> Result<(), String> {
         let failed = |error: std::io::Error| format!("cannot write {}: {error}", path.display());
         let folder = path.parent().unwrap_or_else(|| Path::new("."));
@@ -130,16 +140,25 @@ impl Config {
     /// Decides where to go: `--server`, `--context`, `HIGUMA_SERVER`, `HIGUMA_CONTEXT`, the current
     /// context, this machine.
     pub(crate) fn target(&self, wishes: &Wishes) -> Result<Target, String> {
+        let target = self.servers(wishes)?;
+        let (asked, own) = (wishes.trust.clone(), target.trust);
+        let ca_file = asked.ca_file.or(own.ca_file);
+        let token = asked.token.or(own.token);
+        Ok(Target { trust: Trust { ca_file, token }, ..target })
+    }
+
+    fn servers(&self, wishes: &Wishes) -> Result<Target, String> {
         let given = |servers: &[String]| {
             let servers = address::parse_all(servers)?;
-            Ok(Target { servers, mesh: DEFAULT_MESH.to_owned() })
+            Ok(Target { servers, mesh: DEFAULT_MESH.to_owned(), trust: Trust::default() })
         };
         let named = |name: &str| {
             let context = self.context(name)?;
             let servers = address::parse_all(&context.servers)
                 .map_err(|error| format!("context {name}: {error}"))?;
             let mesh = context.mesh.as_deref().unwrap_or(DEFAULT_MESH).to_owned();
-            Ok(Target { servers, mesh })
+            let (ca_file, token) = (context.ca_file.clone(), context.token.clone());
+            Ok(Target { servers, mesh, trust: Trust { ca_file, token } })
         };
         let set = |variable: &Option<String>| variable.clone().filter(|v| !v.trim().is_empty());
         if !wishes.server_flag.is_empty() {

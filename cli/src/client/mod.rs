@@ -10,16 +10,19 @@
 pub(crate) mod address;
 pub(crate) mod call;
 pub(crate) mod context;
+pub(crate) mod trust;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use reqwest::header::{ETAG, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, RETRY_AFTER};
 use reqwest::{Method, Response, StatusCode, Url};
 use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::output;
+use trust::{Token, Trust};
+
 pub(crate) use call::{Answer, Attempt, CallError, Refused, Request};
 
 /// A connection over a network, not over a busy disk; the next server is tried after it.
@@ -55,8 +58,16 @@ enum Outcome {
 }
 
 impl Client {
-    pub(crate) fn new(servers: Vec<Url>, timeout: Duration) -> Result<Self, String> {
-        let http = reqwest::Client::builder()
+    pub(crate) fn new(servers: Vec<Url>, timeout: Duration, trust: &Trust) -> Result<Self, String> {
+        let mut http = reqwest::Client::builder();
+        if let Some(token) = &trust.token {
+            Token::may_go_to(&servers)?;
+            http = http.default_headers([(AUTHORIZATION, token.header())].into_iter().collect());
+        }
+        if let Some(file) = &trust.ca_file {
+            http = http.tls_certs_only(trust::certificates(file)?);
+        }
+        let http = http
             .connect_timeout(CONNECT_TIMEOUT)
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
@@ -185,7 +196,7 @@ impl Client {
                         Outcome::Answered(_) => "its answer ended".to_owned(),
                     }
                 }
-                Ok(Err(error)) => call::reason(&error),
+                Ok(Err(error)) => not_reached(&error),
                 Err(_) => format!("no answer within {:.1?}", self.timeout),
             };
             attempts.push(Attempt { server: address::shown(url), why });
@@ -200,7 +211,7 @@ impl Client {
             |why: String| if writes { Outcome::Unknown(why) } else { Outcome::Failed(why) };
         let response = match call.timeout(timeout).send().await {
             Ok(response) => response,
-            Err(error) if error.is_connect() => return Outcome::Failed(call::reason(&error)),
+            Err(error) if error.is_connect() => return Outcome::Failed(not_reached(&error)),
             Err(error) if error.is_timeout() => {
                 return broken(format!("no answer within {timeout:.1?}"));
             }
@@ -215,12 +226,22 @@ impl Client {
     }
 }
 
+/// Why there is no connection, and what to do about it where that is known.
+fn not_reached(error: &reqwest::Error) -> String {
+    let why = call::reason(error);
+    match trust::advice(&why) {
+        Some(advice) => format!("{advice} ({why})"),
+        None => why,
+    }
+}
+
 /// What an answer's status line and headers say.
 struct Head {
     status: StatusCode,
     version: Option<u64>,
     modified_at: Option<u64>,
     retry_after: Option<Duration>,
+    is_text: bool,
 }
 
 impl Head {
@@ -232,6 +253,7 @@ impl Head {
             version: text("x-higuma-version").and_then(number),
             modified_at: text(ETAG.as_str()).and_then(number),
             retry_after: text(RETRY_AFTER.as_str()).and_then(number).map(Duration::from_secs),
+            is_text: text(CONTENT_TYPE.as_str()).is_some_and(|kind| kind.starts_with("text/plain")),
         }
     }
 
@@ -239,7 +261,8 @@ impl Head {
         let text = String::from_utf8_lossy(&body);
         let json: Option<Value> = serde_json::from_slice(&body).ok();
         if self.status.is_success() {
-            let Some(body) = json else {
+            let plain = || self.is_text.then(|| Value::from(&*text));
+            let Some(body) = json.or_else(plain) else {
                 return Outcome::Failed(
                     "its answer is not JSON: is it a control plane?".to_owned(),
                 );

@@ -88,7 +88,8 @@ impl Fake {
 fn client(servers: &[SocketAddr]) -> Client {
     higuma_serve::install_crypto_provider();
     let servers: Vec<_> = servers.iter().map(ToString::to_string).collect();
-    Client::new(address::parse_all(&servers).unwrap(), Duration::from_secs(5)).unwrap()
+    Client::new(address::parse_all(&servers).unwrap(), Duration::from_secs(5), &Trust::default())
+        .unwrap()
 }
 
 fn put() -> Request {

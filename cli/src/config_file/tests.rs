@@ -80,6 +80,11 @@ fn other_value(flag: &Arg) -> String {
 #[test]
 fn every_flag_of_every_run_command_can_stand_in_the_file() {
     for (path, example) in COMMANDS {
+        // Either of the two needs the other.
+        let example = match path[0] {
+            "global" | "remote" => format!("{example}https-cert: a\nhttps-key: b\n"),
+            _ => example.to_owned(),
+        };
         let command = run_command(path);
         for flag in command.get_arguments() {
             let (id, long) = (flag.get_id().as_str(), flag.get_long().expect("only long flags"));

@@ -10,12 +10,14 @@ mod get;
 mod history;
 mod inspect;
 mod rollback;
+mod token;
 mod version;
 mod watch;
 
 use crate::args::Connection;
 use crate::client::Client;
 use crate::client::context::{Config, Wishes, config_path};
+use crate::client::trust::{Token, Trust};
 use crate::failure::Failure;
 
 pub(crate) use adopt::adopt;
@@ -27,6 +29,7 @@ pub(crate) use get::get;
 pub(crate) use history::{diff, history};
 pub(crate) use inspect::inspect;
 pub(crate) use rollback::rollback;
+pub(crate) use token::{generate_user_token, token as user_tokens};
 pub(crate) use version::version;
 pub(crate) use watch::watch;
 
@@ -44,6 +47,7 @@ impl Session {
             context_flag: connection.context.clone(),
             server_variable: variable("HIGUMA_SERVER"),
             context_variable: variable("HIGUMA_CONTEXT"),
+            trust: Trust { ca_file: connection.ca_file.clone(), token: token(connection)? },
         };
         let config = if wishes.needs_file() {
             let path = match &connection.config {
@@ -55,10 +59,20 @@ impl Session {
             Config::default()
         };
         let target = config.target(&wishes).map_err(Failure::usage)?;
-        let client =
-            Client::new(target.servers, connection.api_timeout).map_err(Failure::refused)?;
+        let client = Client::new(target.servers, connection.api_timeout, &target.trust);
+        let client = client.map_err(Failure::usage)?;
         Ok(Self { client, mesh: target.mesh })
     }
+}
+
+/// The token that flags or environment name.
+fn token(connection: &Connection) -> Result<Option<Token>, Failure> {
+    if let Some(file) = &connection.token_file {
+        return Token::read(file).map(Some).map_err(Failure::usage);
+    }
+    let text = std::env::var("HIGUMA_TOKEN").ok().filter(|text| !text.trim().is_empty());
+    let token = text.map(Token::try_from).transpose();
+    token.map_err(|why| Failure::usage(format!("HIGUMA_TOKEN: {why}")))
 }
 
 /// `, version 12`, as far as the server said it.

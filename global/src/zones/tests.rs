@@ -10,6 +10,7 @@ use higuma_kds::{Client, ClientState, client};
 use higuma_model::spec::ZoneInsight;
 use higuma_model::{ClusterId, KindSpec, Upstream, hashed_name, testing};
 use higuma_rest::{Api, BuiltinAuthority, router};
+use higuma_serve::Peer;
 use higuma_serve::axum::body::Body;
 use higuma_serve::axum::http::Request;
 use higuma_store::{Options, Timers};
@@ -81,6 +82,8 @@ impl Global {
             authority: Arc::new(BuiltinAuthority),
             progress: Arc::new(endpoint.reports.clone()),
             quota: higuma_model::DEFAULT_QUOTA_BYTES,
+            localhost_is_admin: true,
+            roles: watch::channel(Arc::default()).1,
             version: "0.0.0-test",
             mutant: None,
         });
@@ -89,7 +92,9 @@ impl Global {
     }
 
     async fn call(&self, method: &str, path: &str) -> Value {
-        let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+        let peer = Peer { addr: "127.0.0.1:9".parse().unwrap(), tls: false, certificate: None };
+        let request = Request::builder().method(method).uri(path).extension(peer);
+        let request = request.body(Body::empty()).unwrap();
         let response = self.rest.clone().oneshot(request).await.unwrap();
         let bytes = response.into_body().collect().await.unwrap().to_bytes();
         serde_json::from_slice(&bytes).unwrap()

@@ -123,7 +123,8 @@ fn check_typed(resource: &Resource) -> Result<(), UnreadableSpec> {
         | Kind::ZoneInsight
         | Kind::DataplaneInsight
         // `spec` has refused it.
-        | Kind::Vip => Ok(()),
+        | Kind::Vip
+        | Kind::GlobalSecret => Ok(()),
     }
 }
 

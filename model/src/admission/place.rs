@@ -85,7 +85,8 @@ impl Place {
             | Kind::ZoneInsight
             | Kind::Dataplane
             | Kind::DataplaneInsight
-            | Kind::Vip => Audience::None,
+            | Kind::Vip
+            | Kind::GlobalSecret => Audience::None,
         }
     }
 

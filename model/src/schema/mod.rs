@@ -192,7 +192,7 @@ fn table(kind: Kind) -> &'static [Field] {
         Kind::Zone => system::ZONE,
         Kind::ZoneInsight => system::ZONE_INSIGHT,
         // Its bytes never become JSON; `document` reads `data` by itself.
-        Kind::Secret => &[],
+        Kind::Secret | Kind::GlobalSecret => &[],
         Kind::Dataplane => proxies::DATAPLANE,
         Kind::DataplaneInsight => proxies::DATAPLANE_INSIGHT,
         Kind::ZoneIngress => proxies::ZONE_INGRESS,

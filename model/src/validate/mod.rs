@@ -51,7 +51,7 @@ pub(crate) fn examine(document: &Document, strict: bool) -> Examined {
     let mut findings = Findings::default();
     meta::check(document, &mut findings.violations);
     let spec = match document.kind {
-        Kind::Secret => secret(document, &mut findings.violations),
+        Kind::Secret | Kind::GlobalSecret => secret(document, &mut findings.violations),
         _ => json(document, strict, &mut findings),
     };
     Examined { violations: findings.violations, warnings: findings.warnings, spec }
@@ -111,7 +111,12 @@ fn rules_of(kind: Kind, spec: &Value, findings: &mut Findings) -> Result<(), ser
         Kind::TrafficPermission => policy::permission(&typed::<TrafficPermission>(spec)?, findings),
         Kind::TrafficRoute => policy::route(&typed::<TrafficRoute>(spec)?, spec, findings),
         // Nothing to say beyond their tables; insights and VIPs are the control plane's own.
-        Kind::Zone | Kind::ZoneInsight | Kind::DataplaneInsight | Kind::Secret | Kind::Vip => {}
+        Kind::Zone
+        | Kind::ZoneInsight
+        | Kind::DataplaneInsight
+        | Kind::Secret
+        | Kind::GlobalSecret
+        | Kind::Vip => {}
     }
     Ok(())
 }

@@ -64,6 +64,8 @@ async fn api(folder: &tempfile::TempDir, place: Place) -> Api {
         authority: Arc::new(NoKeys),
         progress: Arc::new(Known),
         quota: higuma_model::DEFAULT_QUOTA_BYTES,
+        localhost_is_admin: true,
+        roles: tokio::sync::watch::channel(Arc::default()).1,
         version: "0.0.0-test",
         mutant: None,
     }

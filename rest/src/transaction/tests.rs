@@ -40,6 +40,8 @@ async fn api(folder: &tempfile::TempDir) -> Api {
         authority: Arc::new(Keys),
         progress: Arc::new(NoProgress),
         quota: 4_000,
+        localhost_is_admin: true,
+        roles: tokio::sync::watch::channel(Arc::default()).1,
         version: "0.0.0-test",
         mutant: None,
     }

@@ -151,7 +151,7 @@ async fn a_silent_connection_is_cut() {
             stop: CancellationToken::new(),
             first_bytes: Duration::from_millis(20),
         };
-        let peer = Peer { addr: connection.addr, certificate: None };
+        let peer = Peer { addr: connection.addr, tls: false, certificate: None };
         let error = connection.http(server, peer).await.expect_err("cut");
         assert!(format!("{error:#}").contains("nothing was sent"), "{error:#}");
     }

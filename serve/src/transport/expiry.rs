@@ -1,5 +1,6 @@
 //! Certificates that end: a metric for each file, and a reminder in the log.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -57,7 +58,9 @@ fn left(end: i64) -> i64 {
 impl Reminders {
     pub(super) fn remind(&mut self, paths: &TransportPaths, material: &Material) {
         let now = Instant::now();
-        remind(&mut self.ca, &paths.ca, (left(material.ca_ends), REMIND_CA), now);
+        if !paths.is_server_only() {
+            remind(&mut self.ca, &paths.ca, (left(material.ca_ends), REMIND_CA), now);
+        }
         remind(&mut self.cert, &paths.cert, (left(material.cert_ends), REMIND_CERTIFICATE), now);
     }
 }
@@ -90,7 +93,7 @@ fn remind(
 }
 
 /// Exports when the files' certificates end, and whether the files are what is used.
-struct TransportCollector(Arc<Current>);
+struct TransportCollector(Vec<Arc<Current>>);
 
 impl fmt::Debug for TransportCollector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -98,36 +101,38 @@ impl fmt::Debug for TransportCollector {
     }
 }
 
-impl Transport {
-    /// What a metrics registry collects of the TLS files.
-    pub fn collector(&self) -> Box<dyn Collector> {
-        Box::new(TransportCollector(self.current.clone()))
-    }
+/// What a metrics registry collects of all TLS files of a process.
+pub(super) fn collector(transports: &[Transport]) -> Box<dyn Collector> {
+    let current = transports.iter().map(|transport| transport.current.clone());
+    Box::new(TransportCollector(current.collect()))
 }
 
 impl Collector for TransportCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let (current, material) = (&self.0, self.0.now());
         let mut expiry = encoder.encode_descriptor(
             "higuma_tls_certificate_expiry",
             "Until the first certificate of the file ends; negative: since",
             Some(&Unit::Seconds),
             MetricType::Gauge,
         )?;
-        for (path, ends) in
-            [(&current.paths.ca, material.ca_ends), (&current.paths.cert, material.cert_ends)]
-        {
-            let file = path.display().to_string();
-            let labels = [("file", file.as_str())];
-            ConstGauge::new(left(ends)).encode(expiry.encode_family(&labels)?)?;
+        let mut files = BTreeMap::new();
+        for current in &self.0 {
+            let material = current.now();
+            files.insert(current.paths.ca.display().to_string(), material.ca_ends);
+            files.insert(current.paths.cert.display().to_string(), material.cert_ends);
         }
+        for (file, ends) in &files {
+            let labels = [("file", file.as_str())];
+            ConstGauge::new(left(*ends)).encode(expiry.encode_family(&labels)?)?;
+        }
+        let is_refused = self.0.iter().any(|current| current.refused.load(Ordering::Relaxed));
         let refused = encoder.encode_descriptor(
             "higuma_tls_files_refused",
             "1: the TLS files changed and cannot be used, those before are",
             None,
             MetricType::Gauge,
         )?;
-        ConstGauge::new(i64::from(current.refused.load(Ordering::Relaxed))).encode(refused)
+        ConstGauge::new(i64::from(is_refused)).encode(refused)
     }
 }
 

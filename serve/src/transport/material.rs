@@ -84,12 +84,18 @@ impl Material {
     }
 
     /// Whether those who trust this CA file would let this certificate in at `now`. A purpose that
-    /// the certificate is not for is left to them to refuse.
+    /// the certificate is not for is left to them to refuse. Of a server's own certificate it is
+    /// not known whom its clients trust: only that it has not ended is looked at.
     pub(super) fn trusts_itself(
         &self,
         origin: &TransportPaths,
         now: UnixTime,
     ) -> Result<(), TransportError> {
+        if origin.is_server_only() {
+            let ended = self.cert_ends <= i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+            let (cert, reason) = (name(&origin.cert), CertificateError::Expired.to_string());
+            return if ended { Err(TransportError::Ended { cert, reason }) } else { Ok(()) };
+        }
         let (leaf, rest) = self.certified.cert.split_first().expect("invariant: parse saw one");
         match self.clients.verify_client_cert(leaf, rest, now) {
             Err(Error::InvalidCertificate(

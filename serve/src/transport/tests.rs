@@ -6,6 +6,7 @@ use rustls_pki_types::ServerName;
 use rustls_pki_types::pem::PemObject as _;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+use super::expiry::collector;
 use super::reload::{Found, Watcher};
 use super::*;
 use crate::pki::{Authority, Issued, Subject, write_certificate, write_key};
@@ -216,7 +217,7 @@ fn files_that_cannot_be_used_are_left_aside_until_they_can() {
     let transport = transport.held_by("higuma://cluster/a/node/1").expect("it names its holder");
     let mut watcher = Watcher::new(transport.current.clone());
     let mut registry = Registry::default();
-    registry.register_collector(transport.collector());
+    registry.register_collector(collector(std::slice::from_ref(&transport)));
     let metrics = || scraped(&registry);
     assert!(metrics().contains("higuma_tls_files_refused 0"), "{}", metrics());
 
@@ -288,4 +289,30 @@ fn a_certificate_that_has_ended_or_not_begun_is_not_accepted_by_its_own_ca() {
         let why = own.current.now().trusts_itself(&own.current.paths, at).expect_err(want);
         assert!(why.to_string().contains(want), "{why}");
     }
+}
+
+#[test]
+fn a_servers_own_certificate_is_followed_without_a_ca_file() {
+    let ca = Authority::generate("public", DAY).expect("ca");
+    let (own, renewed) = (issued(&ca), issued(&ca));
+    let files = Files::new(&ca, &own);
+    let TransportPaths { cert, key, .. } = files.paths();
+    let transport = Transport::load_server(cert, key).expect("good");
+    assert!(transport.check_own().is_ok(), "it is not its own CA's, and that is no fault");
+    let mut watcher = Watcher::new(transport.current.clone());
+    assert_eq!(watcher.look(), Found::Same);
+    files.put_own(&renewed);
+    assert_eq!(watcher.look(), Found::New);
+    assert_eq!(transport.current.now().certified.cert[0], der(&renewed));
+    let later = UnixTime::since_unix_epoch(Duration::from_secs(
+        UnixTime::now().as_secs() + 2 * DAY.as_secs(),
+    ));
+    let why = transport.current.now().trusts_itself(&transport.current.paths, later);
+    assert!(why.expect_err("ended").to_string().contains("put a new one in its place"));
+
+    let mut registry = Registry::default();
+    registry.register_collector(collector(&[transport]));
+    let text = scraped(&registry);
+    let lines = text.lines().filter(|line| line.contains("expiry_seconds{")).count();
+    assert_eq!(lines, 1, "one file, one line: {text}");
 }

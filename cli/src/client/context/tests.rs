@@ -6,6 +6,8 @@ fn config() -> Config {
     let context = |name: &str, server: &str, mesh: Option<&str>| Context {
         name: name.to_owned(),
         servers: vec![server.to_owned()],
+        ca_file: None,
+        token: None,
         mesh: mesh.map(str::to_owned),
     };
     Config {
@@ -59,6 +61,7 @@ fn flags_win_over_variables_and_variables_over_the_file() {
             context_flag: case.context.map(str::to_owned),
             server_variable: case.server_variable.map(str::to_owned),
             context_variable: case.context_variable.map(str::to_owned),
+            ..Wishes::default()
         };
         let target = config().target(&wishes).unwrap();
         assert_eq!((address::shown(&target.servers[0]).as_str(), &*target.mesh), case.expected);
@@ -88,7 +91,12 @@ fn the_file_keeps_what_was_set_and_belongs_to_its_owner() {
     assert_eq!(Config::load(&path), Ok(config.clone()));
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
 
-    config.set(Context { name: "lab".to_owned(), servers: vec!["b".to_owned()], mesh: None });
+    let ca_file = Some(PathBuf::from("/pki/ca.pem"));
+    let servers = vec!["b".to_owned()];
+    let token = Some(Token::try_from("a.b.c".to_owned()).unwrap());
+    config.set(Context { name: "lab".to_owned(), servers, ca_file, token, mesh: None });
+    config.save(&path).unwrap();
+    assert_eq!(Config::load(&path), Ok(config.clone()));
     assert_eq!(config.contexts.len(), 2);
     assert_eq!(config.context("lab").unwrap().servers, ["b"]);
 
@@ -110,4 +118,23 @@ fn the_file_is_where_the_environment_says() {
     assert_eq!(shown(&[("HOME", "/h"), ("XDG_CONFIG_HOME", "/x")]), "/x/higuma/config.yaml");
     assert_eq!(shown(&[("HOME", "/h"), ("HIGUMA_CONFIG", "/c.yaml")]), "/c.yaml");
     assert!(path(&[]).unwrap_err().contains("give --config FILE"));
+}
+
+#[test]
+fn ca_and_token_are_the_flags_or_those_of_the_context_that_names_the_servers() {
+    let token = |text: &str| Some(Token::try_from(text.to_owned()).unwrap());
+    let of_lab = Trust { ca_file: Some("/of/lab.pem".into()), token: token("lab") };
+    let mut config = config();
+    config.contexts[0].ca_file.clone_from(&of_lab.ca_file);
+    config.contexts[0].token.clone_from(&of_lab.token);
+    let trusts = |wishes: Wishes| config.target(&wishes).unwrap().trust;
+    assert_eq!(trusts(Wishes::default()), of_lab);
+    let flags = Trust { ca_file: Some("/flag.pem".into()), token: token("flag") };
+    assert_eq!(trusts(Wishes { trust: flags.clone(), ..Wishes::default() }), flags);
+    let one = Trust { ca_file: None, token: token("flag") };
+    let both = Trust { ca_file: of_lab.ca_file.clone(), ..one.clone() };
+    assert_eq!(trusts(Wishes { trust: one, ..Wishes::default() }), both);
+    let server_flag = vec!["other".to_owned()];
+    let nothing = trusts(Wishes { server_flag, ..Wishes::default() });
+    assert_eq!(nothing, Trust::default(), "another cluster gets no token");
 }
