@@ -16,7 +16,7 @@ use crate::answer::VERSION_HEADER;
 use crate::error::ApiError;
 use crate::mutant::Mutant;
 use crate::progress::{self, Progress};
-use crate::{cluster, history, path, transaction, watch};
+use crate::{backup, cluster, history, path, transaction, watch};
 
 /// What draws the keys that admission asks for; randomness is not the model's.
 pub trait Authority: Send + Sync {
@@ -55,6 +55,7 @@ pub(crate) type Shared = State<Arc<Api>>;
 pub fn router(api: Arc<Api>, own: Router) -> Router {
     Router::new()
         .route("/", get(cluster::index))
+        .route("/_backup", any(backup::backup))
         .route("/_cluster", get(cluster::cluster))
         .route("/_diff", get(history::diff))
         .route("/_watch", any(watch::watch))

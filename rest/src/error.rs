@@ -33,6 +33,7 @@ pub enum Doing {
     List,
     History,
     Transact,
+    Backup,
 }
 
 impl Doing {
@@ -44,6 +45,7 @@ impl Doing {
             Self::List => "Could not retrieve resources",
             Self::History => "Could not read the history",
             Self::Transact => "Could not apply a transaction",
+            Self::Backup => "Could not back up the state",
         }
     }
 }
