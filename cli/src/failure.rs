@@ -50,7 +50,42 @@ impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         match error.downcast::<Self>() {
             Ok(failure) => failure,
-            Err(error) => Self::refused(format!("{error:#}")),
+            Err(error) => Self::refused(in_words(&error)),
         }
+    }
+}
+
+/// An error and its causes, but those whose words the one before has said already.
+fn in_words(error: &anyhow::Error) -> String {
+    let mut words: Vec<String> = Vec::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if words.last().is_none_or(|before| !before.contains(&cause)) {
+            words.push(cause);
+        }
+    }
+    words.join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot sync /data/1.wal: {source}. Mend the disk")]
+    struct Told {
+        source: std::io::Error,
+    }
+
+    #[test]
+    fn a_cause_that_was_told_is_not_told_again() {
+        let told = Told { source: std::io::Error::other("no such device") };
+        let error = Err::<(), _>(told).context("the log failed").unwrap_err();
+        let message = Failure::from(error).message;
+        assert_eq!(
+            message,
+            "the log failed: cannot sync /data/1.wal: no such device. Mend the disk"
+        );
     }
 }

@@ -41,6 +41,7 @@ pub(crate) enum Command {
 #[command(after_help = "Examples:\n  \
     higuma-chaos run --test register --nemesis mixed --time 30s --seed 7\n  \
     higuma-chaos run --test set --nemesis power --time 2m\n  \
+    higuma-chaos run --test append --nemesis flip --time 1m --seed 3\n  \
     higuma-chaos run --test register --nemesis pause --mutant stale-read --seed 1")]
 pub(crate) struct RunArgs {
     /// What clients do; `higuma-chaos tests` lists all

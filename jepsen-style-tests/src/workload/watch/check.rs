@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::streams::{self, Stream};
-use super::{Answer, CLASSES, DELETE, Op, PUT, PUT_ALL, Told};
+use super::{Answer, CLASSES, DELETE, Op, PUT, PUT_ALL, PUT_ELSEWHERE, Told};
 use crate::history;
 use crate::run::Folder;
 use crate::verdict::{Finding, Verdict};
@@ -20,7 +20,10 @@ pub(super) fn check(folder: &Path) -> anyhow::Result<Vec<Verdict>> {
     let folder = Folder::open(folder);
     let ops: Vec<Op> = history::read_classes(&folder.history(), &CLASSES)?;
     let mut verdicts = judged(&ops);
-    verdicts.push(availability::verdict(&folder, &[("write", &[PUT, DELETE, PUT_ALL])])?);
+    verdicts.push(availability::verdict(
+        &folder,
+        &[("write", &[PUT, DELETE, PUT_ALL, PUT_ELSEWHERE])],
+    )?);
     Ok(verdicts)
 }
 

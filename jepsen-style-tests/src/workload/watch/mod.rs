@@ -27,6 +27,8 @@ use writer::Writer;
 
 /// Its resources are in a mesh without proxies: they change no traffic.
 const MESH: &str = "watch";
+/// What is in this one is not asked for.
+const ELSEWHERE: &str = "unwatched";
 
 const WRITERS_PER_NODE: usize = 2;
 /// Watches that go on at any global.
@@ -52,6 +54,10 @@ enum Call {
     PutAll {
         values: BTreeMap<String, String>,
     },
+    /// In another mesh, of which no watch is told but by marks.
+    PutElsewhere {
+        value: String,
+    },
     /// All changes after a version.
     Watch {
         from: u64,
@@ -66,6 +72,7 @@ impl Call {
             Self::Put { .. } => PUT,
             Self::Delete { .. } => DELETE,
             Self::PutAll { .. } => PUT_ALL,
+            Self::PutElsewhere { .. } => PUT_ELSEWHERE,
             Self::Watch { .. } => WATCH,
             Self::List => LIST,
         }
@@ -79,7 +86,7 @@ impl Call {
             Self::PutAll { values } => {
                 values.iter().map(|(key, value)| (&**key, Some(&**value))).collect()
             }
-            Self::Watch { .. } | Self::List => Vec::new(),
+            Self::PutElsewhere { .. } | Self::Watch { .. } | Self::List => Vec::new(),
         }
     }
 }
@@ -141,9 +148,10 @@ type Op = Operation<Call, Answer>;
 const PUT: &str = "put";
 const DELETE: &str = "delete";
 const PUT_ALL: &str = "put several";
+const PUT_ELSEWHERE: &str = "put elsewhere";
 const WATCH: &str = "watch";
 const LIST: &str = "list";
-const CLASSES: [&str; 5] = [PUT, DELETE, PUT_ALL, WATCH, LIST];
+const CLASSES: [&str; 6] = [PUT, DELETE, PUT_ALL, PUT_ELSEWHERE, WATCH, LIST];
 
 /// The workload.
 #[derive(Default)]
@@ -163,6 +171,7 @@ impl Workload for Watch {
     }
 
     async fn prepare(&self, context: &Context) -> anyhow::Result<()> {
+        mesh(context, ELSEWHERE).await?;
         mesh(context, MESH).await
     }
 

@@ -41,7 +41,7 @@ pub(super) fn known<'a>(
     let mut known = Known::new();
     for op in ops {
         let Some(Answer::Written { version }) = op.outcome.answer() else { continue };
-        if matches!(op.call, Call::Delete { .. }) {
+        if matches!(op.call, Call::Delete { .. } | Call::PutElsewhere { .. }) {
             continue;
         }
         let mut edits = op.call.edits();

@@ -6,11 +6,16 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::{Answer, Call, KEYS, MESH, understood};
+use super::{Answer, Call, ELSEWHERE, KEYS, MESH, understood};
 use crate::client::{self, Client};
 use crate::draw::Draw;
+use crate::history::Micros;
 use crate::workload::{Context, pace, permission};
 
+/// Everybody writes what is watched, and then for two seconds only what is not, so that watches are told
+/// by marks how far they are, in microseconds.
+const CYCLE: Micros = 6_000_000;
+const QUIET_FROM: Micros = 4_000_000;
 /// The most resources in a transaction.
 const MOST: u64 = 4;
 
@@ -36,7 +41,10 @@ impl Writer {
 
     pub(super) async fn work(mut self, stop: CancellationToken) -> anyhow::Result<()> {
         while !stop.is_cancelled() {
-            let call = self.choose();
+            let call = match self.context.recorder.now() % CYCLE {
+                at if at < QUIET_FROM => self.choose(),
+                _ => Call::PutElsewhere { value: self.fresh() },
+            };
             let (recorder, node) = (&self.context.recorder, self.client.node());
             let begun = recorder.begin(&self.name, node, call.class(), call.clone());
             let answered = self.client.call(http(&call)).await;
@@ -89,6 +97,10 @@ fn http(call: &Call) -> client::Call {
             let put = |(key, value): (&String, &String)| json!({"put": permission(MESH, key, "watch", value).1});
             let operations: Vec<Value> = values.iter().map(put).collect();
             client::Call::post("/_transactions", json!({"operations": operations}))
+        }
+        Call::PutElsewhere { value } => {
+            let (path, body) = permission(ELSEWHERE, "any", "watch", value);
+            client::Call::put(path, body)
         }
         Call::Watch { .. } | Call::List => client::Call::get("/"),
     }
