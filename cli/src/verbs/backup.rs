@@ -108,7 +108,7 @@ async fn keep(stream: &mut Response, args: &BackupArgs) -> Result<(), Failure> {
     fs::rename(&part.path, &args.file).map_err(failed("rename to", &args.file))?;
     part.named = true;
     let folder = args.file.parent().filter(|parent| *parent != Path::new(""));
-    let folder = folder.unwrap_or(Path::new("."));
+    let folder = folder.unwrap_or_else(|| Path::new("."));
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("sync", folder))?;
     print(format!(
         "backed up cluster {} at version {}: {} resources, {} bytes in {}",
