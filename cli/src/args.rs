@@ -1,5 +1,6 @@
 //! The command line.
 
+mod disaster;
 mod past;
 mod token;
 mod zone;
@@ -12,6 +13,7 @@ use higuma_model::Kind;
 
 use crate::output::Format;
 use crate::{demo_app, generate, kind_argument, lab};
+pub(crate) use disaster::{BackupArgs, ClusterCommand, ForceNewArgs, RestoreArgs};
 pub(crate) use past::{DiffArgs, HistoryArgs, Reason, RollbackArgs, WatchArgs};
 pub(crate) use token::{TokenArgs, TokenCommand, UserTokenArgs};
 pub(crate) use zone::{AdoptArgs, ZoneCommand};
@@ -53,6 +55,15 @@ pub(crate) enum Command {
     Watch(WatchArgs),
     /// Show how the system is doing
     Inspect(InspectArgs),
+    /// Write the state of a running global into a file
+    Backup(BackupArgs),
+    /// Make a new global of a backup, or check one
+    Restore(RestoreArgs),
+    /// What concerns the nodes of a global together
+    Cluster {
+        #[command(subcommand)]
+        command: ClusterCommand,
+    },
     /// What the operator of a zone decides
     Zone {
         #[command(subcommand)]
@@ -385,7 +396,7 @@ mod tests {
         for verb in command.get_subcommands() {
             let group = matches!(
                 verb.get_name(),
-                "global" | "remote" | "dp" | "ingress" | "zone" | "generate"
+                "global" | "remote" | "dp" | "ingress" | "cluster" | "zone" | "generate"
             );
             let examples = verb.get_after_help().is_some_and(|t| t.to_string().contains("Example"));
             assert!(group || examples, "`higuma {} --help` has no examples", verb.get_name());

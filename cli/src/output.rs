@@ -24,11 +24,23 @@ pub(crate) enum Format {
 pub(crate) fn print(text: impl AsRef<str>) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     let text = text.as_ref().trim_end_matches('\n');
-    let written = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
-    written.map_err(|error| match error.kind() {
+    writeln!(stdout, "{text}").and_then(|()| stdout.flush()).map_err(unwritten)
+}
+
+/// Writes bytes of a result that is no text.
+///
+/// # Errors
+/// As [`print`].
+pub(crate) fn bytes(bytes: &[u8]) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(unwritten)
+}
+
+fn unwritten(error: io::Error) -> Failure {
+    match error.kind() {
         ErrorKind::BrokenPipe => Failure::new(Exit::Closed, ""),
         _ => Failure::refused(format!("cannot write the result: {error}")),
-    })
+    }
 }
 
 /// Writes a remark that is no part of the result.

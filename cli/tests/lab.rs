@@ -2,6 +2,8 @@
 
 #[path = "lab/adopt.rs"]
 mod adopt;
+#[path = "lab/disaster.rs"]
+mod disaster;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

@@ -120,22 +120,26 @@ impl FromStr for MemberFlag {
     }
 }
 
-impl RunArgs {
-    /// The members by number.
-    ///
-    /// # Errors
-    /// A number or an address that is given twice.
-    pub(crate) fn members(&self) -> anyhow::Result<BTreeMap<NodeId, String>> {
-        let mut members = BTreeMap::new();
-        for MemberFlag { id, address } in &self.members {
-            if members.values().any(|known| known == address) {
-                anyhow::bail!("--members names the address {address} twice");
-            }
-            if members.insert(*id, address.clone()).is_some() {
-                anyhow::bail!("--members names node {id} twice");
-            }
+/// The members by number.
+///
+/// # Errors
+/// A number or an address that is given twice.
+pub fn member_list(flags: &[MemberFlag]) -> anyhow::Result<BTreeMap<NodeId, String>> {
+    let mut members = BTreeMap::new();
+    for MemberFlag { id, address } in flags {
+        if members.values().any(|known| known == address) {
+            anyhow::bail!("--members names the address {address} twice");
         }
-        Ok(members)
+        if members.insert(*id, address.clone()).is_some() {
+            anyhow::bail!("--members names node {id} twice");
+        }
+    }
+    Ok(members)
+}
+
+impl RunArgs {
+    pub(crate) fn members(&self) -> anyhow::Result<BTreeMap<NodeId, String>> {
+        member_list(&self.members)
     }
 
     /// The TLS of Raft and KDS, checked to be this node's where the cluster has a name.

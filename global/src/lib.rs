@@ -7,5 +7,13 @@ mod mutant;
 mod run;
 mod zones;
 
-pub use flags::RunArgs;
+pub use flags::{MemberFlag, RunArgs, member_list};
 pub use run::run;
+
+/// What is done to a global's data while it does not run.
+pub mod offline {
+    pub use higuma_store::{
+        Backup, BackupError, NodeId, Passing, Remains, RestoreError, SeedError, Survivor,
+        SurvivorError, restore,
+    };
+}

@@ -39,8 +39,9 @@ pub struct Batch {
     /// stream's own position may be above it by marks. A store that stands above writes the batch
     /// all the same (it holds last values), one below has lost something and must not.
     pub from: Option<u64>,
-    /// The position that an operator gave up for this: the batch is written in its place, whatever
-    /// history it is of, and only there. Absent from all that comes by itself.
+    /// The position that is given up for this, by an operator or to a cluster that goes on from the
+    /// one followed so far: the batch is written in its place, whatever history it is of, and only
+    /// there.
     pub replaces: Option<Position>,
     /// `modified_at` is 0 until it is written here; a Kuma peer's have no `version` either.
     pub upserts: Vec<Resource>,
@@ -98,6 +99,11 @@ impl higuma::Commit {
             step: step.into(),
             ..Default::default()
         }
+    }
+
+    /// The cluster that the sender's goes on from, and up to which of its versions.
+    pub(crate) fn predecessor(&self) -> Option<(ClusterId, u64)> {
+        Some((parse_cluster(&self.predecessor)?, self.predecessor_version))
     }
 
     pub(crate) fn position(&self) -> Option<Position> {

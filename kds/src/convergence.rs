@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use higuma_model::{Audience, ClusterId, Kind, Owner, Snapshot};
+use higuma_model::{Audience, ClusterId, Kind, MAX_PREDECESSORS, Owner, Snapshot};
 use proptest::prelude::*;
 
 use crate::batch::Position;
@@ -27,6 +27,8 @@ enum Event {
         owner: usize,
     },
     Epoch,
+    /// Another cluster goes on from what there is; the old one's nodes are gone.
+    Succeed,
     /// A node of the sender's cluster applies up to some entries more.
     Catch {
         node: usize,
@@ -68,6 +70,7 @@ fn event() -> impl Strategy<Value = Event> {
         3 => (kind, any::<u8>(), 0..3_usize)
             .prop_map(|(kind, name, owner)| Event::Delete { kind, name, owner }),
         1 => Just(Event::Epoch),
+        1 => Just(Event::Succeed),
         4 => (0..NODES, 0..6_usize).prop_map(|(node, entries)| Event::Catch { node, entries }),
         6 => (0..5_usize, 0..5_usize)
             .prop_map(|(responses, requests)| Event::Deliver { responses, requests }),
@@ -163,6 +166,7 @@ impl World {
                 let nonce = 100 + self.history.states.len() as u64;
                 self.history.epoch(nonce);
             }
+            Event::Succeed => self.succeed(),
             Event::Catch { node, entries } => {
                 let last = self.history.states.len() - 1;
                 self.nodes[node] = (self.nodes[node] + entries).min(last);
@@ -175,6 +179,19 @@ impl World {
             }
             Event::Reopen { node, restarted } => self.reopen(node, restarted),
         }
+    }
+
+    /// Of a zone's store nothing goes on under another id, and no zone sleeps through this many.
+    fn succeed(&mut self) {
+        let known = self.history.now().predecessors().len();
+        if matches!(self.direction, Direction::ToGlobal(_)) || known == MAX_PREDECESSORS {
+            return;
+        }
+        self.history.change(|state| {
+            *state = state.succeeded_by(ClusterId(state.cluster().0 + 1));
+        });
+        self.nodes = [self.history.states.len() - 1; NODES];
+        self.reopen(self.node, false);
     }
 
     fn deliver_request(&mut self) {

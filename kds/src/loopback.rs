@@ -193,6 +193,37 @@ async fn a_zone_of_another_cluster_fences_and_sends_nothing_up() {
     }
 }
 
+/// Proxies come and go elsewhere: a zone hears of versions that change nothing for it, and that a backup
+/// lacks.
+#[tokio::test]
+async fn a_zone_that_only_marks_led_further_follows_the_successor() {
+    let mut tasks = JoinSet::new();
+    let (old, _) = Store::new(global().now());
+    let (west, _) = Store::new(zone().now());
+    let node = Node::serve(&old, ANY).await;
+    let mut states = follow(&mut tasks, &west, &[&node], no_reports());
+    west.until("the first list", |zone| {
+        copy(&to_west(), zone) == view(&to_west(), &global().now())
+    })
+    .await;
+    let backed_up = old.state.borrow().clone();
+    old.put(Kind::Dataplane, "elsewhere", Owner::zone("east"), Audience::None);
+    let seen = old.state.borrow().version();
+    until_state(&mut states, |s| *s == ClientState::Synced { version: seen }).await;
+    assert!(west.state.borrow().upstream().is_some_and(|at| at.version < seen), "only marked");
+    let address = node.stop().await;
+
+    let mut next = History::continuing(backed_up);
+    next.change(|state| *state = state.succeeded_by(ClusterId(4)));
+    next.epoch(44);
+    next.policy("b");
+    let (store, _) = Store::new(next.now());
+    let _node = Node::serve(&store, &address).await;
+    west.until("the successor", |zone| copy(&to_west(), zone) == view(&to_west(), &next.now()))
+        .await;
+    assert_eq!(west.state.borrow().upstream(), Some(crate::batch::position_of(&next.now())));
+}
+
 #[tokio::test]
 async fn another_store_of_a_zone_is_not_taken() {
     let mut tasks = JoinSet::new();

@@ -149,7 +149,11 @@ impl Receiver {
         local: &Snapshot,
     ) -> Result<Vec<Action>, ReceiveError> {
         let course = commit.course();
-        if let Some(fence) = fence::judge(self.position, self.pinned, at, course) {
+        // A zone's own store is succeeded by none: another one is another zone's.
+        let to_zone = matches!(self.direction, Direction::ToZone(_));
+        let predecessor = commit.predecessor().filter(|_| to_zone);
+        let opening = fence::Opening { at, course, predecessor };
+        if let Some(fence) = fence::judge(self.position, self.pinned, opening) {
             return Ok(self.fence(fence, &nonce));
         }
         match (self.position, course) {
@@ -202,7 +206,7 @@ impl Receiver {
             direction: self.direction.clone(),
             position: Some(at),
             from: self.written(local),
-            replaces: None,
+            replaces: self.succeeded(local, at),
             upserts,
             removed,
             refused,
@@ -216,6 +220,12 @@ impl Receiver {
             Direction::ToGlobal(zone) => local.cursor(zone),
         };
         written.map(|position| position.version)
+    }
+
+    /// What is written here of the cluster that the sender's goes on from; an opening said so.
+    fn succeeded(&self, local: &Snapshot, at: Position) -> Option<Position> {
+        let follows = matches!(self.direction, Direction::ToZone(_)) && self.position.is_some();
+        local.upstream().filter(|written| follows && written.cluster != at.cluster)
     }
 
     fn mark(&mut self, at: Position, nonce: &str) -> Result<Vec<Action>, ReceiveError> {

@@ -199,6 +199,10 @@ impl Sender {
         let nonce = self.nonce();
         let mut commit = Commit::at(position_of(&self.snapshot), Step::Opening);
         commit.course = course.into();
+        if let Some(known) = self.peer.and_then(|peer| predecessor(&self.snapshot, peer)) {
+            commit.predecessor = known.cluster.to_string();
+            commit.predecessor_version = known.version;
+        }
         self.phase =
             Phase::Opening { nonce: nonce.clone(), course, inventory: Inventory::default() };
         messages::commit_response(&self.direction, &commit, nonce)
@@ -314,12 +318,20 @@ impl Sender {
     }
 }
 
+/// The cluster that a receiver followed, where this one goes on from it and the receiver has seen
+/// nothing that is not part of this history.
+fn predecessor(snapshot: &Snapshot, peer: Position) -> Option<Position> {
+    let followed = Some(peer).filter(|peer| peer.cluster != snapshot.cluster());
+    followed.and_then(|peer| snapshot.predecessor_at(peer))
+}
+
 /// How to go on with a receiver that stands at `peer`; absent: not to be told yet, this node lags
 /// behind it. What is proved here is proved by this node's history alone, but for a rollback.
 fn course(snapshot: &Snapshot, peer: Option<Position>, proved: Option<u64>) -> Option<Course> {
     let Some(peer) = peer else { return Some(Course::List) };
-    if peer.cluster != snapshot.cluster() {
-        return Some(Course::Foreign);
+    if peer.cluster != snapshot.cluster() && predecessor(snapshot, peer).is_none() {
+        // A node that has applied nothing knows of no predecessor either.
+        return snapshot.epochs().next().map(|_| Course::Foreign);
     }
     if peer.version > snapshot.version() {
         // An epoch that ended here cannot have gone on to the receiver's version.

@@ -46,8 +46,8 @@ pub use resource::{
 };
 pub use schema::{Canonical, Source, canonical_spec, canonicalise};
 pub use snapshot::{
-    BelowHorizon, Changes, ClusterId, Contents, Epoch, Keyed, MAX_RESULTS, MAX_TOMBSTONES,
-    RESULT_AGE_MS, Snapshot, Tombstone, Upstream,
+    BelowHorizon, Changes, ClusterId, Contents, Epoch, Keyed, MAX_PREDECESSORS, MAX_RESULTS,
+    MAX_TOMBSTONES, RESULT_AGE_MS, Snapshot, Tombstone, Upstream,
 };
 pub use transaction::{
     Adopted, Check, DEFAULT_QUOTA_BYTES, Draft, Effect, Idempotency, MAX_ENTRY_BYTES,

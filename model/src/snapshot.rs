@@ -1,6 +1,7 @@
 //! The whole state at one version: immutable to readers, structurally shared, cheap to clone.
 
 mod contents;
+mod succession;
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use crate::transaction::{Effect, Idempotency, Outcome, RequestId};
 use crate::{Key, Kind};
 
 pub use contents::Contents;
+pub use succession::MAX_PREDECESSORS;
 
 /// Tombstones kept before the oldest are dropped and the horizon rises. At some 100 bytes each
 /// they cost at most 6.5 MB; a subscriber that missed more gets an inventory exchange.
@@ -105,6 +107,9 @@ pub struct Snapshot {
     removed: OrdSet<(u64, Key)>,
     horizon: u64,
     epochs: Vector<Epoch>,
+    /// The clusters that this one goes on from, oldest first, each with the last version that came
+    /// from there.
+    predecessors: Vector<Upstream>,
     upstream: Option<Upstream>,
     /// How far each zone's own resources are written here, by zone.
     cursors: OrdMap<Arc<str>, Upstream>,
@@ -130,6 +135,7 @@ impl Snapshot {
             removed: OrdSet::new(),
             horizon: 0,
             epochs: Vector::new(),
+            predecessors: Vector::new(),
             upstream: None,
             cursors: OrdMap::new(),
             results: OrdMap::new(),

@@ -40,6 +40,7 @@ pub enum Doing {
     History,
     Transact,
     Tokens,
+    Backup,
 }
 
 impl Doing {
@@ -52,6 +53,7 @@ impl Doing {
             Self::History => "Could not read the history",
             Self::Transact => "Could not apply a transaction",
             Self::Tokens => "Could not serve user tokens",
+            Self::Backup => "Could not back up the state",
         }
     }
 }

@@ -7,6 +7,7 @@
 mod answer;
 mod api;
 mod authority;
+mod backup;
 mod body;
 mod caller;
 mod cluster;

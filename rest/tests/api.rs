@@ -1,6 +1,8 @@
 //! The API over a real store of one member.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "api/backup.rs"]
+mod backup;
 #[path = "api/idempotency.rs"]
 mod idempotency;
 #[path = "api/roles.rs"]

@@ -148,10 +148,15 @@ fn others(links: &Links) -> BTreeMap<NodeId, String> {
     others.map(|(id, address)| (*id, address.clone())).collect()
 }
 
-async fn found(founding: &Founding) -> Result<ClusterId, FormError> {
+/// A new cluster's id.
+pub(crate) fn draw() -> ClusterId {
     let random = [(); 2].map(|()| getrandom::u64());
     let [high, low] = random.map(|r| r.expect("invariant: the kernel's random source answers"));
-    let cluster = ClusterId(u128::from(high) << 64 | u128::from(low));
+    ClusterId(u128::from(high) << 64 | u128::from(low))
+}
+
+async fn found(founding: &Founding) -> Result<ClusterId, FormError> {
+    let cluster = draw();
     match founding.adopt(cluster).await {
         Ok(()) => Ok(cluster),
         // Somebody else was faster; its id counts.
@@ -200,7 +205,8 @@ fn client(
     })
 }
 
-/// The founder's last step before the log begins: every member has the id on its disk.
+/// The founder's last step before the log begins, or goes on from a restored state: every member
+/// has the id on its disk.
 pub(crate) async fn hand_out(
     cluster: ClusterId,
     links: &Links,

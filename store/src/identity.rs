@@ -4,6 +4,8 @@
 //! the log repeats it. A lock keeps a second process out. This module knows nothing of what the
 //! log says: it refuses a folder that belongs to somebody else, and one whose log has gone.
 
+mod incoming;
+
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -15,6 +17,8 @@ use higuma_model::ClusterId;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use incoming::occupant;
+
 /// The version of the `identity` file that this program reads and writes.
 const FORMAT: u32 = 1;
 
@@ -23,6 +27,11 @@ const IDENTITY_ASIDE: &str = "identity.tmp";
 const LOCK: &str = "lock";
 const LOG: &str = "log";
 const SNAPSHOTS: &str = "snapshots";
+const HISTORY: &str = "history";
+/// What a restore, or a `force-new`, is about to make the folder's contents.
+const INCOMING: &str = "incoming";
+/// In `incoming`, once all of it is there; says where what it replaces goes.
+const COMPLETE: &str = "complete";
 
 /// The owner of a data folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +81,13 @@ pub enum FolderError {
         path.display()
     )]
     NoIdentity { path: PathBuf },
+    #[error(
+        "a `higuma restore` or a `higuma cluster force-new` was cut short in the data folder {}. \
+         Give `higuma cluster force-new` again: it ends what it began, or begins anew. After a \
+         restore remove the folder, and restore again",
+        path.display()
+    )]
+    Unfinished { path: PathBuf },
 }
 
 /// The `identity` file as it is written.
@@ -82,6 +98,18 @@ struct Page {
     node: u64,
     /// The log was created: from then on its absence is damage, not a first start.
     log: bool,
+    /// The node has the state that its cluster begins with, and the other members do not know the
+    /// cluster yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    hand_out: bool,
+}
+
+/// What the `identity` file says.
+#[derive(Debug, Clone, Copy)]
+struct Owned {
+    identity: Identity,
+    log: bool,
+    hand_out: bool,
 }
 
 /// A data folder, locked by this process until the last clone is dropped.
@@ -115,16 +143,24 @@ impl DataFolder {
 
     /// Whose folder this is; none for one that was never claimed. Refuses another node's.
     pub(crate) fn identity(&self, node: u64) -> Result<Option<Identity>, FolderError> {
-        match self.read()? {
-            Some((found, _)) if found.node != node => {
+        if self.path.join(INCOMING).exists() {
+            return Err(FolderError::Unfinished { path: self.path.clone() });
+        }
+        match self.owner()? {
+            Some(found) if found.node != node => {
                 Err(self.foreign(found, format!("configured as node {node}")))
             }
-            Some((found, _)) => Ok(Some(found)),
+            Some(found) => Ok(Some(found)),
             None if self.has_segments()? => {
                 Err(FolderError::NoIdentity { path: self.path.clone() })
             }
             None => Ok(None),
         }
+    }
+
+    /// Whose folder this is, whoever it is.
+    pub(crate) fn owner(&self) -> Result<Option<Identity>, FolderError> {
+        Ok(self.read()?.map(|page| page.identity))
     }
 
     /// Makes the folder `identity`'s, durably, before anything else is written into it. Does
@@ -133,7 +169,7 @@ impl DataFolder {
         match self.identity(identity.node)? {
             Some(found) if found == *identity => Ok(()),
             Some(found) => Err(self.foreign(found, identity.to_string())),
-            None => self.write(identity, false),
+            None => self.write(Owned { identity: *identity, log: false, hand_out: false }),
         }
     }
 
@@ -157,19 +193,33 @@ impl DataFolder {
         Ok(path)
     }
 
-    /// Whether a log was ever created here, so that an empty one is damage.
     /// Where the history is; made by whoever opens it.
     pub(crate) fn history_path(&self) -> PathBuf {
-        self.path.join("history")
+        self.path.join(HISTORY)
     }
 
+    /// Whether a log was ever created here, so that an empty one is damage.
     pub(crate) fn had_log(&self) -> Result<bool, FolderError> {
-        Ok(self.read()?.is_some_and(|(_, log)| log))
+        Ok(self.read()?.is_some_and(|page| page.log))
     }
 
     /// Notes, durably, that the log exists.
     pub(crate) fn note_log(&self, identity: &Identity) -> Result<(), FolderError> {
-        if self.had_log()? { Ok(()) } else { self.write(identity, true) }
+        let page = Owned { identity: *identity, log: true, hand_out: false };
+        if self.had_log()? { Ok(()) } else { self.write(page) }
+    }
+
+    /// Whether the other members are still to be told which cluster they belong to.
+    pub(crate) fn hands_out(&self) -> Result<bool, FolderError> {
+        Ok(self.read()?.is_some_and(|page| page.hand_out))
+    }
+
+    /// Notes, durably, that every member knows the cluster.
+    pub(crate) fn handed_out(&self) -> Result<(), FolderError> {
+        match self.read()? {
+            Some(page) => self.write(Owned { hand_out: false, ..page }),
+            None => Ok(()),
+        }
     }
 
     fn foreign(&self, found: Identity, expected: String) -> FolderError {
@@ -185,7 +235,7 @@ impl DataFolder {
         }
     }
 
-    fn read(&self) -> Result<Option<(Identity, bool)>, FolderError> {
+    fn read(&self) -> Result<Option<Owned>, FolderError> {
         let path = self.path.join(IDENTITY);
         let text = match fs::read(&path) {
             Ok(text) => text,
@@ -204,15 +254,16 @@ impl DataFolder {
         let page: Page = serde_json::from_value(page).map_err(|e| damaged(e.to_string()))?;
         let cluster = u128::from_str_radix(&page.cluster, 16)
             .map_err(|_| damaged(format!("`{}` is no cluster id", page.cluster)))?;
-        Ok(Some((Identity { cluster: ClusterId(cluster), node: page.node }, page.log)))
+        let identity = Identity { cluster: ClusterId(cluster), node: page.node };
+        Ok(Some(Owned { identity, log: page.log, hand_out: page.hand_out }))
     }
 
     /// Written aside, synced, renamed, and the folder synced: after a power cut the old page or the
     /// new one is there, never half of one.
-    fn write(&self, identity: &Identity, log: bool) -> Result<(), FolderError> {
+    fn write(&self, owned: Owned) -> Result<(), FolderError> {
         let (aside, path) = (self.path.join(IDENTITY_ASIDE), self.path.join(IDENTITY));
-        let cluster = identity.cluster.to_string();
-        let page = Page { format: FORMAT, cluster, node: identity.node, log };
+        let Owned { identity: Identity { cluster, node }, log, hand_out } = owned;
+        let page = Page { format: FORMAT, cluster: cluster.to_string(), node, log, hand_out };
         let mut text = serde_json::to_vec(&page).expect("invariant: a page of plain fields");
         text.push(b'\n');
         let written = File::create(&aside).and_then(|mut file| {

@@ -18,6 +18,7 @@ mod open;
 mod options;
 mod raft;
 mod room;
+mod seed;
 mod snapshot;
 mod store;
 
@@ -33,7 +34,10 @@ pub use options::{Incoming, Mutant, NodeId, Options, Timers, Tls};
 pub use raft::log_counters::LogCounts;
 pub use raft::log_storage::OpenLogError;
 pub use raft::retention::Retention;
-pub use snapshot::{Counts as SnapshotCounts, SnapshotError};
+pub use seed::{Remains, RestoreError, SeedError, Survivor, SurvivorError, restore};
+pub use snapshot::{
+    Backup, BackupError, Counts as SnapshotCounts, Passing, SnapshotError, Stamp, write_backup,
+};
 pub use store::{Consistency, ReadError, Stopped, Store, WRITE_LIMIT, WriteError};
 
 #[cfg(feature = "testing")]

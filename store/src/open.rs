@@ -101,7 +101,14 @@ impl Store {
             None => return Err(OpenError::NoListener),
         }
         let cluster = match known {
-            Some(cluster) => cluster,
+            Some(cluster) => {
+                if folder.hands_out()? {
+                    forming::hand_out(cluster, &links, &stop).await?;
+                    folder.handed_out()?;
+                    tracing::info!(%cluster, "the members know the cluster that was restored");
+                }
+                cluster
+            }
             None => forming::join(&founding, &links, &stop).await?,
         };
         let (timers, mutant) = (options.timers, options.mutant);
@@ -130,11 +137,30 @@ struct Starting {
 }
 
 /// What a member finds on its disk.
-struct Durable {
-    log: LogStorage,
-    writer: LogWriter,
-    files: Arc<Files>,
-    state: Option<State>,
+pub(crate) struct Durable {
+    pub(crate) log: LogStorage,
+    pub(crate) writer: LogWriter,
+    pub(crate) files: Arc<Files>,
+    pub(crate) state: Option<State>,
+}
+
+/// Opens what is on the disk: the newest snapshot that serves, and the log after it.
+pub(crate) async fn durable(
+    folder: &DataFolder,
+    identity: Identity,
+    syncs: bool,
+) -> Result<Durable, OpenError> {
+    let options = log::Options { syncs, ..log::Options::default() };
+    // Before the log, which makes itself ready to be written: what another version left is not
+    // touched.
+    let found = Found::read(Folder::new(folder.snapshots_path()?, syncs), identity.cluster)?;
+    let (mut log, writer) = LogStorage::open(folder, identity, options)?;
+    let (files, state) = found.serve(log.purged().map(|id| id.index))?;
+    if let Some(state) = &state {
+        let followed = log.follow_snapshot(LogId::from(state.place.last)).await;
+        followed.map_err(|error| OpenError::Raft(error.to_string()))?;
+    }
+    Ok(Durable { log, writer, files: Arc::new(files), state })
 }
 
 impl Starting {
@@ -146,7 +172,9 @@ impl Starting {
     ) -> Result<Store, OpenError> {
         let node = self.links.node;
         let (disk, room) = self.room();
-        let Durable { log, writer, files, state } = self.durable().await?;
+        let identity = Identity { cluster: self.cluster, node };
+        let syncs = self.mutant != Some(Mutant::AckBeforeSync);
+        let Durable { log, writer, files, state } = durable(&self.folder, identity, syncs).await?;
         let (failure, counters) = (log.failure(), log.counters());
         let watermarks = Watermarks::default();
         let source = HistorySource::new(log.reader(), files.clone(), watermarks.clone());
@@ -227,23 +255,6 @@ impl Starting {
         let history = History::new(self.folder.history_path(), self.cluster);
         let writer = HistoryWriter::start(&history, Box::new(source));
         Ok((history, writer.map_err(OpenError::History)?))
-    }
-
-    /// Opens what is on the disk: the newest snapshot that serves, and the log after it.
-    async fn durable(&self) -> Result<Durable, OpenError> {
-        let identity = Identity { cluster: self.cluster, node: self.links.node };
-        let syncs = self.mutant != Some(Mutant::AckBeforeSync);
-        let options = log::Options { syncs, ..log::Options::default() };
-        // Before the log, which makes itself ready to be written: what another version left is not
-        // touched.
-        let found = Found::read(Folder::new(self.folder.snapshots_path()?, syncs), self.cluster)?;
-        let (mut log, writer) = LogStorage::open(&self.folder, identity, options)?;
-        let (files, state) = found.serve(log.purged().map(|id| id.index))?;
-        if let Some(state) = &state {
-            let followed = log.follow_snapshot(LogId::from(state.place.last)).await;
-            followed.map_err(|error| OpenError::Raft(error.to_string()))?;
-        }
-        Ok(Durable { log, writer, files: Arc::new(files), state })
     }
 
     /// The founder begins the log, once every member has the cluster's id on its disk.

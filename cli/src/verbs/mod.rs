@@ -2,13 +2,16 @@
 
 mod adopt;
 mod apply;
+mod backup;
 mod changes;
 mod completion;
 mod config;
 mod delete;
+mod force_new;
 mod get;
 mod history;
 mod inspect;
+mod restore;
 mod rollback;
 mod token;
 mod version;
@@ -22,12 +25,15 @@ use crate::failure::Failure;
 
 pub(crate) use adopt::adopt;
 pub(crate) use apply::apply;
+pub(crate) use backup::backup;
 pub(crate) use completion::completion;
 pub(crate) use config::config;
 pub(crate) use delete::delete;
+pub(crate) use force_new::force_new;
 pub(crate) use get::get;
 pub(crate) use history::{diff, history};
 pub(crate) use inspect::inspect;
+pub(crate) use restore::restore;
 pub(crate) use rollback::rollback;
 pub(crate) use token::{generate_user_token, token as user_tokens};
 pub(crate) use version::version;

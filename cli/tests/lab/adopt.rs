@@ -16,11 +16,11 @@ use serde_json::Value;
 use super::{Lab, text, until};
 
 /// From a start of everything to traffic across zones; and of each step after it.
-const PATIENCE: Duration = Duration::from_secs(90);
-const GLOBALS: [&str; 3] = ["global-1", "global-2", "global-3"];
-const ZONES: [(&str, u8); 2] = [("east", 1), ("west", 2)];
+pub(super) const PATIENCE: Duration = Duration::from_secs(90);
+pub(super) const GLOBALS: [&str; 3] = ["global-1", "global-2", "global-3"];
+pub(super) const ZONES: [(&str, u8); 2] = [("east", 1), ("west", 2)];
 
-const MESH: &str = "\
+pub(super) const MESH: &str = "\
 type: Mesh
 name: default
 mtls:
@@ -30,7 +30,7 @@ mtls:
     type: builtin
 ";
 
-fn permission(name: &str) -> String {
+pub(super) fn permission(name: &str) -> String {
     format!(
         "---\ntype: TrafficPermission\nmesh: default\nname: {name}\nsources:\n- match: \
          {{kuma.io/service: '*'}}\ndestinations:\n- match: {{kuma.io/service: '*'}}\n"
@@ -93,12 +93,12 @@ impl Traffic {
 }
 
 impl Lab {
-    fn rest(&self, number: u8) -> String {
+    pub(super) fn rest(&self, number: u8) -> String {
         format!("127.{}.{number}.1:5681", self.base)
     }
 
     /// The names of the permissions that a control plane has, as their owner gave them.
-    fn permissions(&self, server: &str) -> Vec<String> {
+    pub(super) fn permissions(&self, server: &str) -> Vec<String> {
         let (_, body) = get(server, "/meshes/default/traffic-permissions?consistency=stale");
         let body: Value = serde_json::from_str(&body).unwrap_or_default();
         let items = body["items"].as_array().cloned().unwrap_or_default();
@@ -111,7 +111,7 @@ impl Lab {
         names
     }
 
-    fn zones_have(&self, names: &[&str]) {
+    pub(super) fn zones_have(&self, names: &[&str]) {
         for (zone, number) in ZONES {
             let probe = || self.permissions(&self.rest(number));
             until(&format!("{zone}'s permissions"), PATIENCE, probe, |seen| seen == names);
@@ -119,7 +119,7 @@ impl Lab {
     }
 
     /// Both zones as the global shows them.
-    fn zones_are(&self, status: &str) -> Vec<Value> {
+    pub(super) fn zones_are(&self, status: &str) -> Vec<Value> {
         let probe = || {
             let shown = self.run(&["inspect", "zones", "-o", "json"]).stdout;
             let shown: Value = serde_json::from_slice(&shown).unwrap_or_default();
@@ -132,13 +132,13 @@ impl Lab {
     }
 
     /// Kills all globals, does something to their folders, and starts them again.
-    fn globals_down_and(&self, meanwhile: impl Fn(&Path)) {
+    pub(super) fn globals_down_and(&self, meanwhile: impl Fn(&Path)) {
         self.lab_ok(&[&["kill"][..], &GLOBALS].concat());
         GLOBALS.iter().for_each(|name| meanwhile(&self.folder.join("data").join(name)));
         self.lab_ok(&[&["start"][..], &GLOBALS].concat());
     }
 
-    fn adopt(&self, zone: (&str, u8), more: &[&str]) -> Output {
+    pub(super) fn adopt(&self, zone: (&str, u8), more: &[&str]) -> Output {
         let server = self.rest(zone.1);
         self.run(&[&["zone", "adopt", zone.0, "--server", &server], more].concat())
     }

@@ -21,6 +21,11 @@ use crate::{Action, Fence, Mutant, Receiver};
 /// the sender waits for answers before it goes on.
 pub(super) const QUEUED: usize = 64;
 
+/// A cluster that was restored knows nothing of the last marks of the one before it. They said that nothing that
+/// concerns this zone had changed, so what is written here is the same as then, and may be followed from.
+const MARKED_FURTHER: &str = "it is another cluster: asking whether it goes on from what is \
+                              written here";
+
 pub(super) struct Zone<'a> {
     pub(super) zone: &'a Arc<str>,
     pub(super) pinned: Option<ClusterId>,
@@ -86,6 +91,12 @@ pub(super) async fn run(
                     }
                 }
                 Action::Moved(_) => zone.synced(&receiver, last),
+                Action::Fenced(Fence::AnotherCluster { .. })
+                    if order.is_none() && position != durable =>
+                {
+                    *last = None;
+                    return Err(Ended::Broken(MARKED_FURTHER.to_owned()));
+                }
                 Action::Fenced(fence) => {
                     let leaves = zone.mutant.is_some_and(|mutant| mutant.leaves(&fence));
                     if order.is_none() && !leaves {

@@ -41,18 +41,29 @@ pub enum Fence {
     MassRemoval { kind: Kind, removed: usize, of: usize },
 }
 
+/// What a sender says of itself when a stream opens.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Opening {
+    pub(super) at: Position,
+    pub(super) course: Course,
+    /// The cluster that its own goes on from, and up to which version of that one.
+    pub(super) predecessor: Option<(ClusterId, u64)>,
+}
+
 /// Whether an opening is of another history than the one at `own`.
 pub(super) fn judge(
     own: Option<Position>,
     pinned: Option<ClusterId>,
-    at: Position,
-    course: Course,
+    opening: Opening,
 ) -> Option<Fence> {
+    let Opening { at, course, predecessor } = opening;
     if let Some(pinned) = pinned.filter(|pinned| *pinned != at.cluster) {
         return Some(Fence::NotPinned { pinned, got: at.cluster });
     }
     let have = own?;
-    if have.cluster != at.cluster {
+    let goes_on =
+        |(cluster, last): (ClusterId, u64)| have.cluster == cluster && have.version <= last;
+    if have.cluster != at.cluster && !predecessor.is_some_and(goes_on) {
         return Some(Fence::AnotherCluster { have: have.cluster, got: at.cluster });
     }
     match course {

@@ -277,3 +277,88 @@ fn a_sender_that_breaks_the_protocol_is_told_off() {
     assert!(send(&mut receiver, batch(at.version + 1, at.version, 0)).is_err(), "not opened");
     send(&mut opened(), batch(at.version + 1, at.version, 0)).unwrap();
 }
+
+/// Cluster 4, which goes on from what `global` is now.
+fn successor(global: &History) -> History {
+    let mut next = History::continuing(global.now());
+    next.change(|state| *state = state.succeeded_by(ClusterId(4)));
+    next
+}
+
+#[test]
+fn a_zone_follows_a_cluster_that_goes_on_from_its_own() {
+    let mut global = global();
+    let behind = synced(&global);
+    global.policy("b");
+    global.delete(Kind::TrafficPermission, "a");
+    let level = synced(&global);
+    let mut next = successor(&global);
+    next.epoch(44);
+    for zone in [&behind, &level] {
+        // Nothing to write yet for the second: its position moves by a mark.
+        let mut link = Link::open(&next, zone.clone());
+        link.settle().unwrap();
+        assert_eq!(link.fenced, None);
+        assert_eq!(copy(&to_west(), &link.local), view(&to_west(), &next.now()));
+        assert_eq!(link.receiver.position().map(|at| at.cluster), Some(ClusterId(4)));
+    }
+    next.policy("c");
+    for zone in [behind, level] {
+        let followed = zone.upstream();
+        let mut link = Link::open(&next, zone);
+        link.settle().unwrap();
+        let [batch] = link.batches.as_slice() else { panic!("{:?}", link.batches) };
+        assert_eq!(batch.replaces, followed, "in its place, and only there");
+        assert_eq!(link.local.upstream(), Some(crate::batch::position_of(&next.now())));
+        assert_eq!(copy(&to_west(), &link.local), view(&to_west(), &next.now()));
+        let mut again = Link::open(&next, link.local);
+        again.settle().unwrap();
+        assert_eq!((again.fenced, again.batches), (None, vec![]));
+    }
+}
+
+#[test]
+fn a_zone_that_has_seen_more_than_the_successor_has_fences() {
+    let mut global = global();
+    let mut next = successor(&global);
+    next.epoch(44);
+    (0..9).for_each(|n| next.policy(&format!("n{n}")));
+    let mut fork = global.clone();
+    fork.epoch(9);
+    fork.policy("f");
+    global.policy("lost");
+    global.policy("lost-too");
+    let another = {
+        let mut other = successor(&global);
+        other.change(|state| *state = state.succeeded_by(ClusterId(5)));
+        other
+    };
+    for (why, next, zone) in [
+        ("ahead of it", &next, synced(&global)),
+        ("of another epoch at that version", &another, synced(&fork)),
+    ] {
+        let mut link = Link::open(next, zone.clone());
+        link.settle().unwrap();
+        let fence = link.fenced.expect(why);
+        assert!(matches!(fence, Fence::AnotherCluster { .. }), "{why}: {fence}");
+        assert_eq!((link.local, link.batches), (zone, vec![]), "{why}");
+    }
+}
+
+#[test]
+fn a_successor_is_no_other_end_of_a_pin_and_says_nothing_before_it_knows() {
+    let global = global();
+    let zone = synced(&global);
+    let next = successor(&global);
+    let mut link = Link::open(&next, zone.clone());
+    link.receiver = Receiver::new(to_west(), zone.upstream(), Some(CLUSTER));
+    link.settle().unwrap();
+    assert!(matches!(link.fenced, Some(Fence::NotPinned { .. })), "{:?}", link.fenced);
+
+    // A node of it that has not got the state yet.
+    let mut sender = Sender::new(to_west(), Snapshot::new(ClusterId(4)).into(), zone.upstream());
+    assert_eq!(sender.advance().unwrap(), vec![]);
+    assert_eq!(sender.standing(), Standing::Held);
+    sender.offer(next.now()).unwrap();
+    assert_eq!(sender.advance().unwrap().len(), 1);
+}

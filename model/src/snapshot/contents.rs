@@ -18,6 +18,8 @@ pub struct Contents {
     pub tombstones: Vec<(Key, Tombstone)>,
     pub horizon: u64,
     pub epochs: Vec<Epoch>,
+    /// Oldest first; see [`Snapshot::predecessors`].
+    pub predecessors: Vec<Upstream>,
     pub upstream: Option<Upstream>,
     /// By zone.
     pub cursors: Vec<(Arc<str>, Upstream)>,
@@ -37,11 +39,33 @@ impl Contents {
             tombstones: Vec::new(),
             horizon: 0,
             epochs: Vec::new(),
+            predecessors: Vec::new(),
             upstream: None,
             cursors: Vec::new(),
             results: Vec::new(),
             keyed: Vec::new(),
             results_horizon: Timestamp(i64::MIN),
+        }
+    }
+
+    /// Of a snapshot: made into one again it is the same.
+    pub fn of(snapshot: &Snapshot) -> Self {
+        Self {
+            cluster: snapshot.cluster,
+            version: snapshot.version,
+            resources: snapshot.iter().cloned().collect(),
+            tombstones: snapshot
+                .tombstones()
+                .map(|(key, gone)| (key.clone(), gone.clone()))
+                .collect(),
+            horizon: snapshot.horizon,
+            epochs: snapshot.epochs().copied().collect(),
+            predecessors: snapshot.predecessors().copied().collect(),
+            upstream: snapshot.upstream,
+            cursors: snapshot.cursors().map(|(zone, at)| (zone.clone(), *at)).collect(),
+            results: snapshot.results().map(|(id, outcome)| (*id, outcome.clone())).collect(),
+            keyed: snapshot.keyed_requests().map(|(key, first)| (*key, first.clone())).collect(),
+            results_horizon: snapshot.results_horizon,
         }
     }
 }
@@ -80,6 +104,7 @@ impl From<Contents> for Snapshot {
             tombstones,
             horizon,
             epochs,
+            predecessors,
             upstream,
             cursors,
             results,
@@ -111,6 +136,7 @@ impl From<Contents> for Snapshot {
             removed,
             horizon,
             epochs: Vector::from_iter(epochs),
+            predecessors: Vector::from_iter(predecessors),
             upstream,
             cursors: OrdMap::from_iter(cursors),
             results,

@@ -108,6 +108,7 @@ fn cases() -> Vec<Case> {
         case("GET", "/meshes/shop/dataplanes+insights", in_shop),
         case("GET", "/meshes/shop/dataplane-insights", in_shop),
         case("GET", "/meshes/bank/dataplanes", readers),
+        case("GET", "/_backup", nobody),
         case("GET", "/secrets", nobody),
         case("GET", "/meshes/shop/secrets/shop.ca-builtin-key-x", nobody),
         case("GET", "/globalsecrets", nobody),

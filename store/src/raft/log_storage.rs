@@ -99,6 +99,13 @@ impl LogStorage {
         self.queue.raise()
     }
 
+    /// The last entry that is known to be committed, and the term of the last vote.
+    pub(crate) async fn known(&mut self) -> io::Result<(Option<LogId>, u64)> {
+        let committed = self.read_committed().await?;
+        let term = self.memory().vote.map_or(0, |vote| vote.leader_id.term);
+        Ok((committed, term))
+    }
+
     /// The last entry that is no longer in the log.
     pub(crate) fn purged(&self) -> Option<LogId> {
         self.memory().state().last_purged_log_id

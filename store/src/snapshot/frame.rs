@@ -1,7 +1,7 @@
-//! The bytes of a snapshot file: a header, blocks, an end.
+//! The bytes of a snapshot file, and of a backup: a header, blocks, an end.
 //!
 //! ```text
-//! header  magic 8 | format u32 | length u32 | SnapshotHeader | crc u32 of all before
+//! header  magic 8 | format u32 | length u32 | message | crc u32 of all before
 //! block   length u32 | section u32 | crc u32 | body, at most 256 KiB
 //! end     a block of section 0: number of blocks before it u64 | SHA-256 of all before this block
 //! ```
@@ -16,12 +16,41 @@ use prost::Message;
 use sha2::{Digest as _, Sha256};
 
 use super::error::Broken;
-use crate::proto::SnapshotHeader;
+use crate::proto::{SnapshotBackup, SnapshotHeader, SnapshotSection};
 
-/// The version of the format that this program reads and writes.
+/// The versions of the formats that this program reads and writes.
 pub(super) const FORMAT: u32 = 1;
+pub(super) const BACKUP_FORMAT: u32 = 1;
 
-const MAGIC: [u8; 8] = *b"HIGUMASN";
+/// What a kind of file begins with.
+pub(super) trait Header: Message + Default {
+    const MAGIC: [u8; 8];
+    const FORMAT: u32;
+    const NAME: &'static str;
+
+    fn sections(&self) -> &[SnapshotSection];
+}
+
+impl Header for SnapshotHeader {
+    const MAGIC: [u8; 8] = *b"HIGUMASN";
+    const FORMAT: u32 = FORMAT;
+    const NAME: &'static str = "snapshot";
+
+    fn sections(&self) -> &[SnapshotSection] {
+        &self.sections
+    }
+}
+
+impl Header for SnapshotBackup {
+    const MAGIC: [u8; 8] = *b"HIGUMABK";
+    const FORMAT: u32 = BACKUP_FORMAT;
+    const NAME: &'static str = "backup";
+
+    fn sections(&self) -> &[SnapshotSection] {
+        &self.sections
+    }
+}
+
 const FIXED_HEADER_BYTES: usize = 16;
 const CRC_BYTES: usize = 4;
 const BLOCK_HEADER_BYTES: usize = 12;
@@ -51,11 +80,11 @@ pub(super) struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    pub(super) fn begin(sink: &'a mut Sink<'a>, header: &SnapshotHeader) -> io::Result<Self> {
+    pub(super) fn begin<H: Header>(sink: &'a mut Sink<'a>, header: &H) -> io::Result<Self> {
         let body = header.encode_to_vec();
         let mut out = Vec::with_capacity(FIXED_HEADER_BYTES + body.len() + CRC_BYTES);
-        out.extend_from_slice(&MAGIC);
-        out.extend_from_slice(&FORMAT.to_le_bytes());
+        out.extend_from_slice(&H::MAGIC);
+        out.extend_from_slice(&H::FORMAT.to_le_bytes());
         out.extend_from_slice(&length(&body).to_le_bytes());
         out.extend_from_slice(&body);
         let crc = crc32fast::hash(&out);
@@ -116,9 +145,32 @@ impl<'a> Writer<'a> {
     }
 }
 
+/// Follows a backup's bytes as they go by, and says at their end whether they were whole: for who
+/// passes them on and can't read them again.
+#[derive(Debug, Default)]
+pub struct Passing {
+    hash: Sha256,
+    /// The last bytes seen: the end, if nothing follows.
+    tail: Vec<u8>,
+}
+
+impl Passing {
+    pub fn take(&mut self, bytes: &[u8]) {
+        self.tail.extend_from_slice(bytes);
+        let sure = self.tail.len().saturating_sub(BLOCK_HEADER_BYTES + END_BYTES);
+        self.hash.update(&self.tail[..sure]);
+        self.tail.drain(..sure);
+    }
+
+    pub fn is_whole(self) -> bool {
+        let digest: Digest = self.hash.finalize().into();
+        self.tail.len() == BLOCK_HEADER_BYTES + END_BYTES && self.tail.ends_with(&digest)
+    }
+}
+
 /// A file whose header is whole, read block by block.
-pub(super) struct Reader {
-    pub(super) header: SnapshotHeader,
+pub(super) struct Reader<H> {
+    pub(super) header: H,
     bytes: Bytes,
     at: usize,
     blocks: u64,
@@ -131,11 +183,11 @@ struct Block {
     end: usize,
 }
 
-impl Reader {
+impl<H: Header> Reader<H> {
     pub(super) fn open(bytes: Bytes) -> Result<Self, Broken> {
         let damaged = |why: &str| Broken::Damaged { offset: 0, why: why.to_owned() };
-        if bytes.len() < FIXED_HEADER_BYTES || bytes[..8] != MAGIC {
-            return Err(damaged("it does not begin like a snapshot"));
+        if bytes.len() < FIXED_HEADER_BYTES || bytes[..8] != H::MAGIC {
+            return Err(damaged(&format!("it does not begin like a {}", H::NAME)));
         }
         let (format, length) = (u32_at(&bytes, 8), u32_at(&bytes, 12) as usize);
         let end = FIXED_HEADER_BYTES + length;
@@ -145,10 +197,10 @@ impl Reader {
         if crc32fast::hash(&bytes[..end]) != u32_at(&bytes, end) {
             return Err(damaged("the checksum of its header is wrong"));
         }
-        if format != FORMAT {
+        if format != H::FORMAT {
             return Err(Broken::Format(format));
         }
-        let header = SnapshotHeader::decode(bytes.slice(FIXED_HEADER_BYTES..end))
+        let header = H::decode(bytes.slice(FIXED_HEADER_BYTES..end))
             .map_err(|_| Broken::NotUnderstood("its header".to_owned()))?;
         Ok(Self { header, bytes, at: end + CRC_BYTES, blocks: 0 })
     }
@@ -159,7 +211,7 @@ impl Reader {
         mut self,
         take: &mut dyn FnMut(u32, Bytes) -> Result<(), String>,
     ) -> Result<Digest, Broken> {
-        for section in std::mem::take(&mut self.header.sections) {
+        for section in self.header.sections().to_vec() {
             let mut waiting = BytesMut::new();
             let mut left = section.records;
             while left > 0 {

@@ -9,16 +9,19 @@
 //! Written aside, synced, renamed, the folder synced, and read back: only then is a file counted,
 //! and only what is counted lets the log be purged.
 
+mod backup;
 mod error;
 mod files;
 mod frame;
 mod part;
 mod state;
 
+pub use self::backup::{Backup, BackupError, Stamp, write_backup};
 pub use self::error::SnapshotError;
 pub use self::files::Counts;
 pub(crate) use self::files::{Found, Kept, Snapshots};
 pub(crate) use self::frame::Digest;
+pub use self::frame::Passing;
 pub(crate) use self::part::{CHUNK_BYTES_MAX, Part, Received, SNAPSHOT_BYTES_MAX};
 pub(crate) use self::state::{Place, State};
 

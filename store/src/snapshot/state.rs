@@ -10,7 +10,7 @@ use higuma_model::{
 use prost::Message;
 
 use super::error::Broken;
-use super::frame::{Digest, Reader, Sink, Writer};
+use super::frame::{Digest, Header, Reader, Sink, Writer};
 use crate::codec::{
     all, cluster_bytes, cluster_id, digest, digest_bytes, request_id, some_position,
 };
@@ -26,9 +26,10 @@ mod section {
     pub(super) const TOMBSTONES: u32 = 5;
     pub(super) const RESULTS: u32 = 6;
     pub(super) const KEYED: u32 = 7;
+    pub(super) const PREDECESSORS: u32 = 8;
 
-    pub(super) const ALL: [u32; 7] =
-        [STATE, EPOCHS, CURSORS, RESOURCES, TOMBSTONES, RESULTS, KEYED];
+    pub(super) const ALL: [u32; 8] =
+        [STATE, EPOCHS, CURSORS, RESOURCES, TOMBSTONES, RESULTS, KEYED, PREDECESSORS];
 }
 
 /// Where in the log a state stands, and who the members were.
@@ -49,60 +50,13 @@ pub(crate) struct State {
 impl State {
     /// The bytes of its file, in pieces. The same state has the same bytes.
     pub(super) fn encode<'a>(&self, sink: &'a mut Sink<'a>) -> std::io::Result<Digest> {
-        let snapshot = self.machine.snapshot();
         let mut out = Writer::begin(sink, &self.header())?;
-        let state = proto::SnapshotState {
-            version: snapshot.version(),
-            horizon: snapshot.horizon(),
-            upstream: snapshot.upstream().map(Into::into),
-            results_horizon_ms: snapshot.results_horizon().0,
-        };
-        out.record(section::STATE, &state)?;
-        for Epoch { nonce, since } in snapshot.epochs().copied() {
-            out.record(section::EPOCHS, &proto::SnapshotEpoch { nonce, since })?;
-        }
-        for (zone, position) in snapshot.cursors() {
-            let (zone, position) = (zone.to_string(), Some((*position).into()));
-            out.record(section::CURSORS, &proto::SnapshotCursor { zone, position })?;
-        }
-        for resource in snapshot.iter() {
-            out.record(section::RESOURCES, &proto::Resource::from(&**resource))?;
-        }
-        for (key, Tombstone { owner, version }) in snapshot.tombstones() {
-            let (key, owner) = (Some(key.into()), Some(owner.into()));
-            let record = proto::SnapshotTombstone { key, owner, version: *version };
-            out.record(section::TOMBSTONES, &record)?;
-        }
-        for (id, outcome) in snapshot.results() {
-            let (id, outcome) = (Some(id.into()), Some(outcome.into()));
-            out.record(section::RESULTS, &proto::SnapshotResult { id, outcome })?;
-        }
-        for (key, first) in snapshot.keyed_requests() {
-            let record = proto::SnapshotKeyed {
-                key: digest_bytes(*key),
-                id: Some((&first.id).into()),
-                request: digest_bytes(first.request),
-                version: first.version,
-                effects: first.effects.iter().map(Into::into).collect(),
-            };
-            out.record(section::KEYED, &record)?;
-        }
+        write(self.machine.snapshot(), &mut out)?;
         out.end()
     }
 
     fn header(&self) -> proto::SnapshotHeader {
         let snapshot = self.machine.snapshot();
-        let counts = [
-            (section::STATE, 1),
-            (section::EPOCHS, snapshot.epochs().count()),
-            (section::CURSORS, snapshot.cursors().len()),
-            (section::RESOURCES, snapshot.len()),
-            (section::TOMBSTONES, snapshot.tombstones().len()),
-            (section::RESULTS, snapshot.results().len()),
-            (section::KEYED, snapshot.keyed_requests().len()),
-        ];
-        let sections =
-            counts.map(|(kind, records)| proto::SnapshotSection { kind, records: records as u64 });
         proto::SnapshotHeader {
             cluster: cluster_bytes(snapshot.cluster()),
             last: Some(self.place.last),
@@ -111,37 +65,110 @@ impl State {
             base: self.machine.base(),
             epoch_term: self.machine.epoch_term(),
             compacted: self.machine.compacted(),
-            sections: sections.to_vec(),
+            sections: sections(snapshot),
         }
     }
 
     /// The state in the bytes of a file of `cluster`, checked as a whole, and their digest.
     pub(super) fn decode(bytes: Bytes, cluster: ClusterId) -> Result<(Self, Digest), Broken> {
-        let reader = Reader::open(bytes)?;
+        let reader = Reader::<proto::SnapshotHeader>::open(bytes)?;
         let header = reader.header.clone();
-        let unknown = header.sections.iter().find(|s| !section::ALL.contains(&s.kind));
-        if let Some(unknown) = unknown {
-            return Err(Broken::Section(unknown.kind));
-        }
-        let not_understood = |what: &str| Broken::NotUnderstood(what.to_owned());
-        let found =
-            cluster_id(&header.cluster).map_err(|_| not_understood("cluster id in its header"))?;
+        let found = cluster_of(&header.cluster)?;
         if found != cluster {
             return Err(Broken::Foreign { found, expected: cluster });
         }
-        let mut contents = Contents::new(cluster);
-        let digest = reader.read(&mut |kind, record| {
-            take(&mut contents, kind, record).map_err(|what| format!("{what} in section {kind}"))
-        })?;
+        let (snapshot, digest) = read(reader, cluster)?;
+        let last = || Broken::NotUnderstood("no last entry in its header".to_owned());
         let place = Place {
-            last: header.last.ok_or_else(|| not_understood("no last entry in its header"))?,
+            last: header.last.ok_or_else(last)?,
             membership_at: header.membership_at,
             membership: header.membership.unwrap_or_default(),
         };
-        let machine = Machine::restored(Snapshot::from(contents), header.base, header.epoch_term)
+        let machine = Machine::restored(snapshot, header.base, header.epoch_term)
             .compacted_to(header.compacted);
         Ok((Self { place, machine }, digest))
     }
+}
+
+/// What a snapshot consists of, as records; in the order in which [`sections`] counts them.
+pub(super) fn write(snapshot: &Snapshot, out: &mut Writer<'_>) -> std::io::Result<()> {
+    let state = proto::SnapshotState {
+        version: snapshot.version(),
+        horizon: snapshot.horizon(),
+        upstream: snapshot.upstream().map(Into::into),
+        results_horizon_ms: snapshot.results_horizon().0,
+    };
+    out.record(section::STATE, &state)?;
+    for Epoch { nonce, since } in snapshot.epochs().copied() {
+        out.record(section::EPOCHS, &proto::SnapshotEpoch { nonce, since })?;
+    }
+    for (zone, position) in snapshot.cursors() {
+        let (zone, position) = (zone.to_string(), Some((*position).into()));
+        out.record(section::CURSORS, &proto::SnapshotCursor { zone, position })?;
+    }
+    for resource in snapshot.iter() {
+        out.record(section::RESOURCES, &proto::Resource::from(&**resource))?;
+    }
+    for (key, Tombstone { owner, version }) in snapshot.tombstones() {
+        let (key, owner) = (Some(key.into()), Some(owner.into()));
+        let record = proto::SnapshotTombstone { key, owner, version: *version };
+        out.record(section::TOMBSTONES, &record)?;
+    }
+    for (id, outcome) in snapshot.results() {
+        let (id, outcome) = (Some(id.into()), Some(outcome.into()));
+        out.record(section::RESULTS, &proto::SnapshotResult { id, outcome })?;
+    }
+    for (key, first) in snapshot.keyed_requests() {
+        let record = proto::SnapshotKeyed {
+            key: digest_bytes(*key),
+            id: Some((&first.id).into()),
+            request: digest_bytes(first.request),
+            version: first.version,
+            effects: first.effects.iter().map(Into::into).collect(),
+        };
+        out.record(section::KEYED, &record)?;
+    }
+    for position in snapshot.predecessors() {
+        out.record(section::PREDECESSORS, &proto::Position::from(*position))?;
+    }
+    Ok(())
+}
+
+pub(super) fn sections(snapshot: &Snapshot) -> Vec<proto::SnapshotSection> {
+    let mut counts = vec![
+        (section::STATE, 1),
+        (section::EPOCHS, snapshot.epochs().count()),
+        (section::CURSORS, snapshot.cursors().len()),
+        (section::RESOURCES, snapshot.len()),
+        (section::TOMBSTONES, snapshot.tombstones().len()),
+        (section::RESULTS, snapshot.results().len()),
+        (section::KEYED, snapshot.keyed_requests().len()),
+    ];
+    // Only where there are any: a version that does not know them reads all other states.
+    let predecessors = snapshot.predecessors().len();
+    counts.extend((predecessors > 0).then_some((section::PREDECESSORS, predecessors)));
+    let section = |(kind, records)| proto::SnapshotSection { kind, records: records as u64 };
+    counts.into_iter().map(section).collect()
+}
+
+/// The snapshot in the sections of a file of `cluster`, and the file's digest.
+pub(super) fn read<H: Header>(
+    reader: Reader<H>,
+    cluster: ClusterId,
+) -> Result<(Snapshot, Digest), Broken> {
+    let unknown = reader.header.sections().iter().find(|s| !section::ALL.contains(&s.kind));
+    if let Some(unknown) = unknown {
+        return Err(Broken::Section(unknown.kind));
+    }
+    let mut contents = Contents::new(cluster);
+    let digest = reader.read(&mut |kind, record| {
+        take(&mut contents, kind, record).map_err(|what| format!("{what} in section {kind}"))
+    })?;
+    Ok((Snapshot::from(contents), digest))
+}
+
+pub(super) fn cluster_of(bytes: &Bytes) -> Result<ClusterId, Broken> {
+    cluster_id(bytes).map_err(|_| Broken::NotUnderstood("cluster id in its header".to_owned()))
 }
 
 /// Adds one record to what was read; says what is not understood.
@@ -189,6 +216,10 @@ fn take(contents: &mut Contents, kind: u32, record: Bytes) -> Result<(), String>
                 effects: all(keyed.effects).map_err(describe)?.into(),
             };
             contents.keyed.push((digest(&keyed.key).map_err(describe)?, first));
+        }
+        section::PREDECESSORS => {
+            let predecessor: proto::Position = decoded(record)?;
+            contents.predecessors.push(position(Some(predecessor))?);
         }
         unknown => return Err(format!("records of kind {unknown}")),
     }
