@@ -16,7 +16,7 @@ use crate::answer::VERSION_HEADER;
 use crate::error::ApiError;
 use crate::mutant::Mutant;
 use crate::progress::{self, Progress};
-use crate::{backup, cluster, history, path, transaction, watch};
+use crate::{backup, cluster, history, orders, path, transaction, watch};
 
 /// What draws the keys that admission asks for; randomness is not the model's.
 pub trait Authority: Send + Sync {
@@ -57,6 +57,10 @@ pub fn router(api: Arc<Api>, own: Router) -> Router {
         .route("/", get(cluster::index))
         .route("/_backup", any(backup::backup))
         .route("/_cluster", get(cluster::cluster))
+        .route("/_cluster/leader", any(orders::leader))
+        .route("/_cluster/members", any(orders::members))
+        .route("/_cluster/members/{id}", any(orders::member))
+        .route("/_cluster/members/{id}/vote", any(orders::vote))
         .route("/_diff", get(history::diff))
         .route("/_watch", any(watch::watch))
         .route("/_progress", get(progress::progress))

@@ -33,6 +33,7 @@ pub enum Doing {
     List,
     History,
     Transact,
+    Order,
     Backup,
 }
 
@@ -45,6 +46,7 @@ impl Doing {
             Self::List => "Could not retrieve resources",
             Self::History => "Could not read the history",
             Self::Transact => "Could not apply a transaction",
+            Self::Order => "Could not change the cluster",
             Self::Backup => "Could not back up the state",
         }
     }

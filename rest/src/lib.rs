@@ -14,6 +14,7 @@ mod error;
 mod history;
 mod idempotency;
 mod mutant;
+mod orders;
 mod origin;
 mod overview;
 mod path;
