@@ -1,5 +1,6 @@
 //! The command line.
 
+mod cluster;
 mod disaster;
 mod past;
 mod token;
@@ -13,7 +14,10 @@ use higuma_model::Kind;
 
 use crate::output::Format;
 use crate::{demo_app, generate, kind_argument, lab};
-pub(crate) use disaster::{BackupArgs, ClusterCommand, ForceNewArgs, RestoreArgs};
+pub(crate) use cluster::{
+    AddArgs, ClusterCommand, RemoveArgs, ReplaceArgs, StatusArgs, TransferArgs,
+};
+pub(crate) use disaster::{BackupArgs, ForceNewArgs, RestoreArgs};
 pub(crate) use past::{DiffArgs, HistoryArgs, Reason, RollbackArgs, WatchArgs};
 pub(crate) use token::{TokenArgs, TokenCommand, UserTokenArgs};
 pub(crate) use zone::{AdoptArgs, ZoneCommand};
@@ -59,7 +63,7 @@ pub(crate) enum Command {
     Backup(BackupArgs),
     /// Make a new global of a backup, or check one
     Restore(RestoreArgs),
-    /// What concerns the nodes of a global together
+    /// The nodes of the global control plane, and who leads
     Cluster {
         #[command(subcommand)]
         command: ClusterCommand,

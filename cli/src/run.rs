@@ -1,8 +1,6 @@
 //! Dispatch: which crate does what the command line says.
 
-use crate::args::{
-    ClusterCommand, Command, DpCommand, GlobalCommand, IngressCommand, RemoteCommand, ZoneCommand,
-};
+use crate::args::{Command, DpCommand, GlobalCommand, IngressCommand, RemoteCommand, ZoneCommand};
 use crate::failure::Failure;
 use crate::{demo_app, generate, lab, verbs};
 
@@ -18,9 +16,7 @@ pub(crate) async fn run(command: Command) -> Result<(), Failure> {
         Command::Inspect(args) => verbs::inspect(&args).await,
         Command::Backup(args) => verbs::backup(&args).await,
         Command::Restore(args) => verbs::restore(&args),
-        Command::Cluster { command: ClusterCommand::ForceNew(args) } => {
-            verbs::force_new(&args).await
-        }
+        Command::Cluster { command } => verbs::cluster(&command).await,
         Command::Zone { command: ZoneCommand::Adopt(args) } => verbs::adopt(&args).await,
         Command::Completion(args) => verbs::completion(&args),
         Command::Version(args) => verbs::version(&args).await,

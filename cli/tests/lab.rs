@@ -4,6 +4,8 @@
 mod adopt;
 #[path = "lab/disaster.rs"]
 mod disaster;
+#[path = "lab/restart.rs"]
+mod restart;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

@@ -15,12 +15,13 @@ use higuma_store::{NodeId, Timers};
 
 /// Runs one node of the global control plane.
 ///
-/// The nodes of a cluster are listed on each of them with the same list. The cluster forms by
-/// itself once all of them are up for the first time.
+/// The nodes of a new cluster are listed on each of them with the same list. The cluster forms by
+/// itself once all of them are up for the first time. A node that is added to a running one has
+/// --join in place of the list.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct RunArgs {
-    /// This node's number in the member list.
+    /// This node's number: in the member list, or one that no node of the cluster ever had.
     #[arg(long, env = "HIGUMA_NODE_ID", value_name = "N")]
     pub node_id: NodeId,
     /// Where this node keeps its data; created if it is not there.
@@ -32,9 +33,14 @@ pub struct RunArgs {
         env = "HIGUMA_MEMBERS",
         value_name = "1=HOST:PORT,2=HOST:PORT,…",
         value_delimiter = ',',
-        required = true
+        required_unless_present = "join"
     )]
     pub members: Vec<MemberFlag>,
+    /// With an empty folder: wait until a running cluster adds this node (`higuma cluster add`, or
+    /// `replace`). With a folder that belongs to a cluster: take part in it; who the others are is
+    /// in the folder.
+    #[arg(long, env = "HIGUMA_JOIN")]
+    pub join: bool,
     /// The address to listen on. Plain REST and diagnostics listen on it only if it is loopback,
     /// else on 127.0.0.1.
     #[arg(long, env = "HIGUMA_BIND", value_name = "IP", default_value = "127.0.0.1")]
@@ -94,6 +100,12 @@ Examples:
       --tls-ca pki/ca.pem --tls-cert pki/node-1.pem --tls-key pki/node-1-key.pem \\
       --cluster-name prod
 
+  A fourth, for the running cluster, and what adds it:
+    higuma global run --node-id 4 --data-dir /var/lib/higuma --bind 10.0.0.4 --join \
+      --tls-ca pki/ca.pem --tls-cert pki/node-4.pem --tls-key pki/node-4-key.pem \
+      --cluster-name prod
+    higuma cluster add 4 --address 10.0.0.4:5684
+
   Its certificates (`higuma generate cluster-tls --help`):
     higuma generate cluster-tls --cluster-name prod --out pki \\
       --nodes 1=10.0.0.1,2=10.0.0.2,3=10.0.0.3";
@@ -139,6 +151,12 @@ pub fn member_list(flags: &[MemberFlag]) -> anyhow::Result<BTreeMap<NodeId, Stri
 
 impl RunArgs {
     pub(crate) fn members(&self) -> anyhow::Result<BTreeMap<NodeId, String>> {
+        if self.members.is_empty() != self.join {
+            anyhow::bail!(
+                "--members lists the nodes of a new cluster; --join stands in its place and lets a \
+                 running one add this node: give one of them"
+            );
+        }
         member_list(&self.members)
     }
 
@@ -227,6 +245,20 @@ mod tests {
         assert_eq!((member.id, member.address.as_str()), (2, "10.0.0.2:5684"));
         for wrong in ["", "2", "x=a:1", "0=a:1", "1=a", "1=:5684", "1=a:99999"] {
             assert!(parse(wrong).unwrap_err().contains("N=HOST:PORT"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_node_is_listed_or_joins() {
+        let parse = |words: &[&str]| {
+            let words = ["global", "--node-id=4", "--data-dir=d"].iter().chain(words).copied();
+            let Global { run } = clap::Parser::try_parse_from(words)?;
+            run.members()
+        };
+        assert!(parse(&["--join"]).unwrap().is_empty());
+        assert_eq!(parse(&["--members=4=a:1"]).unwrap().len(), 1);
+        for wrong in [&[][..], &["--join", "--members=4=a:1"]] {
+            assert!(parse(wrong).is_err(), "{wrong:?}");
         }
     }
 

@@ -24,6 +24,8 @@ use crate::zones::{self, Endpoint, ZonesCollector};
 /// How long tasks may take to stop: leadership is handed over within 1.5 s, requests drain in 3.
 const DRAIN: Duration = Duration::from_secs(8);
 
+const TO_BE_ADDED: &str = "no cluster has added this node: `higuma cluster add`";
+
 const DIAGNOSTICS_FLAGS: &str = "--diagnostics-port or --diagnostics-bind";
 
 /// Runs until a signal or a failure.
@@ -37,7 +39,8 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let https = args.rest.https(args.bind, transport.as_ref())?;
     let mut tasks = Tasks::new();
     let (ready, readiness) = watch::channel(Readiness::default());
-    ready.send_modify(|ready| ready.wait("cluster", "the cluster has not formed"));
+    let waits = if members.is_empty() { TO_BE_ADDED } else { "the cluster has not formed" };
+    ready.send_modify(|ready| ready.wait("cluster", waits));
     let metrics = Metrics::new();
     let port = listen::bind(args.diagnostics_address(), "diagnostics", DIAGNOSTICS_FLAGS).await?;
     tasks.spawn("diagnostics", diagnostics::run(port, readiness, metrics.clone(), tasks.token()));
@@ -77,8 +80,8 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
         version: env!("CARGO_PKG_VERSION"),
         mutant: mutant.and_then(Mutant::of_rest),
     };
-    rest.serve(router(Arc::new(api), Router::new()), &mut tasks);
-    tasks.spawn("store", keep(store, tasks.token()));
+    let rest = rest.run(router(Arc::new(api), Router::new()), tasks.token());
+    tasks.spawn("REST and store", keep(store, rest, tasks.token()));
     tasks.run_until_signal(DRAIN).await
 }
 
@@ -105,15 +108,24 @@ fn serve_zones(
     endpoint
 }
 
-/// Ends with the store's failure, or stops it in order.
-async fn keep(store: Store, stop: CancellationToken) -> anyhow::Result<()> {
+/// Serves REST until the store fails, or stops in order: leadership goes first, then what was taken
+/// is answered, and only then the store ends. So no write fails over a planned restart.
+async fn keep(
+    store: Store,
+    rest: impl Future<Output = anyhow::Result<()>>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let handed_over = async {
+        stop.cancelled().await;
+        store.hand_over().await;
+        anyhow::Ok(())
+    };
     tokio::select! {
         reason = store.failed() => anyhow::bail!("the store can't go on: {reason}"),
-        () = stop.cancelled() => {
-            store.shutdown().await;
-            Ok(())
-        }
-    }
+        served = async { tokio::try_join!(rest, handed_over) } => drop(served?),
+    };
+    store.shutdown().await;
+    Ok(())
 }
 
 /// Ready while a leader is known: then reads and writes are answered.

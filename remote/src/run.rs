@@ -85,7 +85,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
         }
     };
     let api = api(&zone, adoption.as_ref(), &args, roles);
-    rest.serve(api, &mut tasks);
+    tasks.spawn("REST", rest.run(api, tasks.token()));
     ready.send_modify(|ready| ready.done("store"));
     tracing::info!(zone = args.zone, version = store.snapshot().version(), "serving proxies");
     match adoption {

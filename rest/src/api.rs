@@ -18,7 +18,7 @@ use crate::error::ApiError;
 use crate::mutant::Mutant;
 use crate::progress::{self, Progress};
 use crate::roles::Roles;
-use crate::{backup, cluster, guard, history, path, tokens, transaction, watch};
+use crate::{backup, cluster, guard, history, orders, path, tokens, transaction, watch};
 
 /// What draws the keys that admission asks for; randomness is not the model's.
 pub trait Authority: Send + Sync {
@@ -64,6 +64,10 @@ pub fn router(api: Arc<Api>, own: Router) -> Router {
         .route("/who-am-i", get(guard::who_am_i))
         .route("/_backup", any(backup::backup))
         .route("/_cluster", get(cluster::cluster))
+        .route("/_cluster/leader", any(orders::leader))
+        .route("/_cluster/members", any(orders::members))
+        .route("/_cluster/members/{id}", any(orders::member))
+        .route("/_cluster/members/{id}/vote", any(orders::vote))
         .route("/_diff", get(history::diff))
         .route("/_watch", any(watch::watch))
         .route("/_progress", get(progress::progress))

@@ -48,21 +48,34 @@ fn described(cluster: &Cluster, member: &Member, ahead: u64) -> Value {
         Ok(state) => json!({
             "id": member.id,
             "address": member.address,
-            "role": if cluster.leader == Some(member.id) { "leader" } else { "follower" },
+            "votes": member.votes,
+            "role": role(cluster, member),
             "term": state.term,
             "version": state.version,
             "epoch": format!("{:016x}", state.epoch),
             "lag": ahead.saturating_sub(state.applied_index),
             "resources": state.resources,
             "hash": state.content.map(|content| format!("{content:032x}")),
+            "snapshot": (state.snapshot_bytes > 0)
+                .then(|| json!({"version": state.snapshot_version, "bytes": state.snapshot_bytes})),
+            "disk": {"free": state.disk_free, "low": state.disk_low},
             "error": null,
         }),
         Err(why) => json!({
             "id": member.id,
             "address": member.address,
+            "votes": member.votes,
             "role": "unreachable",
             "error": why,
         }),
+    }
+}
+
+fn role(cluster: &Cluster, member: &Member) -> &'static str {
+    match member {
+        _ if cluster.leader == Some(member.id) => "leader",
+        Member { votes: true, .. } => "follower",
+        Member { votes: false, .. } => "learner",
     }
 }
 

@@ -40,6 +40,7 @@ pub enum Doing {
     History,
     Transact,
     Tokens,
+    Order,
     Backup,
 }
 
@@ -53,6 +54,7 @@ impl Doing {
             Self::History => "Could not read the history",
             Self::Transact => "Could not apply a transaction",
             Self::Tokens => "Could not serve user tokens",
+            Self::Order => "Could not change the cluster",
             Self::Backup => "Could not back up the state",
         }
     }

@@ -17,6 +17,7 @@ mod history;
 mod idempotency;
 mod mutant;
 mod needs;
+mod orders;
 mod origin;
 mod overview;
 mod path;

@@ -4,11 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use axum::Router;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use crate::flags::RestFlags;
 use crate::listen::{self, ListenError};
 use crate::transport::TransportError;
-use crate::{ClientAuth, HttpServer, Tasks, Transport};
+use crate::{ClientAuth, HttpServer, Transport};
 
 const HTTPS_FLAGS: &str = "--https-port or --https-bind";
 
@@ -66,13 +67,15 @@ impl RestListeners {
         Ok(Self { plain, https })
     }
 
-    /// Serves `router` on both.
-    pub fn serve(self, router: Router, tasks: &mut Tasks) {
-        if let Some((listener, transport)) = self.https {
-            let server = HttpServer::new(listener, router.clone());
-            let server = server.tls(transport.rustls_server(ClientAuth::None));
-            tasks.spawn("REST over HTTPS", server.run(tasks.token()));
-        }
-        tasks.spawn("REST", HttpServer::new(self.plain, router).run(tasks.token()));
+    /// Serves `router` on both until `stop` is cancelled, then lets requests in flight end.
+    ///
+    /// # Errors
+    /// As [`HttpServer::run`].
+    pub async fn run(self, router: Router, stop: CancellationToken) -> anyhow::Result<()> {
+        let plain = HttpServer::new(self.plain, router.clone()).run(stop.clone());
+        let Some((listener, transport)) = self.https else { return plain.await };
+        let https = HttpServer::new(listener, router);
+        let https = https.tls(transport.rustls_server(ClientAuth::None)).run(stop);
+        tokio::try_join!(plain, https).map(drop)
     }
 }

@@ -24,6 +24,8 @@ pub struct Member {
     pub id: NodeId,
     /// Its Raft address.
     pub address: String,
+    /// A learner gets the log and has no vote.
+    pub votes: bool,
     pub state: Result<MemberState, String>,
 }
 
@@ -46,6 +48,10 @@ pub struct MemberState {
     pub disk_free: u64,
     /// Its disk is nearly full.
     pub disk_low: bool,
+    /// The newest snapshot holds all versions up to this one; 0: there is none.
+    pub snapshot_version: u64,
+    /// Its size.
+    pub snapshot_bytes: u64,
     /// The newest kind of command that it applies, by its number in the log's format.
     pub commands: u32,
 }
@@ -71,6 +77,8 @@ impl From<&proto::StatusReply> for MemberState {
             purged_index: status.purged_index,
             disk_free: status.disk_free,
             disk_low: status.disk_low,
+            snapshot_version: status.snapshot_version,
+            snapshot_bytes: status.snapshot_bytes,
             commands: status.commands.max(1),
         }
     }
@@ -112,6 +120,7 @@ mod tests {
         let member = |id, version, content| Member {
             id,
             address: String::new(),
+            votes: true,
             state: Ok(MemberState {
                 term: 1,
                 last_index: 9,
@@ -123,7 +132,8 @@ mod tests {
                 ..MemberState::from(&proto::StatusReply::default())
             }),
         };
-        let gone = Member { id: 4, address: String::new(), state: Err("gone".to_owned()) };
+        let (address, state) = (String::new(), Err("gone".to_owned()));
+        let gone = Member { id: 4, address, votes: true, state };
         for (members, expected) in [
             (vec![member(1, 7, Some(5)), member(2, 7, Some(5)), gone.clone()], vec![]),
             (vec![member(1, 7, Some(5)), member(2, 8, Some(6))], vec![]),

@@ -33,9 +33,17 @@ pub enum FormError {
     #[error(
         "this node's data folder is empty, but node {peer} at {address} belongs to the formed \
          cluster {cluster}. A wiped node must not come back under its old id (it would vote \
-         twice). Put its data folder back (replacing a member is not in this version)"
+         twice). Put its data folder back; or start it under a new id, with --join in place of \
+         --members, and then `higuma cluster replace OLD --with NEW --address HOST:PORT`"
     )]
     Wiped { peer: NodeId, address: String, cluster: String },
+    #[error(
+        "node {peer} of cluster {cluster} calls this node, {node}, as a member, but its data folder \
+         is empty: it was wiped. It must not come back under its old id (it would vote twice). Start \
+         it with --join under a new id, and then `higuma cluster replace {node} --with NEW \
+         --address HOST:PORT`"
+    )]
+    Called { node: NodeId, peer: NodeId, cluster: String },
     #[error("{address} answers as node {actual}, the member list says node {expected}")]
     WrongNode { address: String, expected: NodeId, actual: NodeId },
     #[error("node {peer} at {address} refused the cluster id: {why}")]
@@ -54,6 +62,8 @@ pub(crate) struct Founding {
     node: NodeId,
     cluster: Mutex<Option<ClusterId>>,
     adopted: watch::Sender<Option<ClusterId>>,
+    /// Who took this node for a member before it was one, and of which cluster.
+    called: watch::Sender<Option<(NodeId, String)>>,
 }
 
 /// A node that belongs to another cluster already.
@@ -67,12 +77,19 @@ pub(crate) enum AdoptError {
 
 impl Founding {
     pub(crate) fn new(folder: DataFolder, node: NodeId, cluster: Option<ClusterId>) -> Self {
-        let (adopted, _) = watch::channel(cluster);
-        Self { folder, node, cluster: Mutex::new(cluster), adopted }
+        let (adopted, called) = (watch::Sender::new(cluster), watch::Sender::new(None));
+        Self { folder, node, cluster: Mutex::new(cluster), adopted, called }
     }
 
     pub(crate) async fn cluster(&self) -> Option<ClusterId> {
         *self.cluster.lock().await
+    }
+
+    /// A member's call came, before this node belongs to a cluster.
+    pub(crate) fn is_called(&self, from: NodeId, cluster: &str) {
+        if self.adopted.borrow().is_none() && !cluster.is_empty() {
+            self.called.send_replace(Some((from, cluster.to_owned())));
+        }
     }
 
     /// Takes on a cluster's id: when this returns, it is on the disk.
@@ -127,6 +144,30 @@ pub(crate) async fn join(
         }
     }
     Err(FormError::Stopped)
+}
+
+/// Waits until a running cluster adds this node, and hands it its id. A cluster that calls it a
+/// member without that knew it under this id before it was wiped.
+pub(crate) async fn be_added(
+    founding: &Founding,
+    stop: &CancellationToken,
+) -> Result<ClusterId, FormError> {
+    let (mut adopted, mut called) = (founding.adopted.subscribe(), founding.called.subscribe());
+    let node = founding.node;
+    tracing::info!("waiting to be added: `higuma cluster add {node} --address HOST:PORT`");
+    tokio::select! {
+        // First: whoever added this node calls it next.
+        biased;
+        adopted = adopted.wait_for(Option::is_some) => {
+            adopted.ok().and_then(|adopted| *adopted).ok_or(FormError::Stopped)
+        }
+        called = called.wait_for(Option::is_some) => {
+            let called = called.ok().and_then(|called| called.clone());
+            let (peer, cluster) = called.ok_or(FormError::Stopped)?;
+            Err(FormError::Called { node, peer, cluster })
+        }
+        () = stop.cancelled() => Err(FormError::Stopped),
+    }
 }
 
 /// The members that don't answer, and why; an error if one belongs to a cluster.

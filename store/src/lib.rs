@@ -38,7 +38,7 @@ pub use seed::{Remains, RestoreError, SeedError, Survivor, SurvivorError, restor
 pub use snapshot::{
     Backup, BackupError, Counts as SnapshotCounts, Passing, SnapshotError, Stamp, write_backup,
 };
-pub use store::{Consistency, ReadError, Stopped, Store, WRITE_LIMIT, WriteError};
+pub use store::{Consistency, OrderError, ReadError, Stopped, Store, WRITE_LIMIT, WriteError};
 
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -24,6 +24,7 @@ use crate::raft::log_storage::{LogStorage, OpenLogError};
 use crate::raft::log_writer::LogWriter;
 use crate::raft::network::{Links, LinksTls, MAX_MESSAGE_BYTES, Network};
 use crate::raft::retention::{Keeper, Retention, Watermarks};
+use crate::raft::roster::RosterWriter;
 use crate::raft::running::{Raft, Running};
 use crate::raft::service::Service;
 use crate::raft::state_machine::{Applied, Files, StateMachine};
@@ -75,7 +76,8 @@ impl Store {
         retention: Retention,
     ) -> Result<Self, OpenError> {
         let node = options.node;
-        if !options.members.contains_key(&node) {
+        let joins = options.members.is_empty();
+        if !joins && !options.members.contains_key(&node) {
             let named = options.members.keys().copied().collect();
             return Err(OpenError::NotAMember(node, named));
         }
@@ -91,7 +93,7 @@ impl Store {
         };
         let founding = Arc::new(Founding::new(folder.clone(), node, known));
         let running = Arc::new(OnceLock::new());
-        let service = Service { node, founding: founding.clone(), running: running.clone() };
+        let service = Service { node, founding: founding.clone(), joins, running: running.clone() };
         let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
         match options.listener.take() {
             Some(listener) => {
@@ -109,6 +111,7 @@ impl Store {
                 }
                 cluster
             }
+            None if joins => forming::be_added(&founding, &stop).await?,
             None => forming::join(&founding, &links, &stop).await?,
         };
         let (timers, mutant) = (options.timers, options.mutant);
@@ -175,17 +178,14 @@ impl Starting {
         let identity = Identity { cluster: self.cluster, node };
         let syncs = self.mutant != Some(Mutant::AckBeforeSync);
         let Durable { log, writer, files, state } = durable(&self.folder, identity, syncs).await?;
-        let (failure, counters) = (log.failure(), log.counters());
+        let (failure, counters, raise) = (log.failure(), log.counters(), log.raise());
         let watermarks = Watermarks::default();
         let source = HistorySource::new(log.reader(), files.clone(), watermarks.clone());
         let (history, history_writer) = self.history(source)?;
-        let empty = Arc::new(Snapshot::new(self.cluster));
-        let (applied_out, applied) = watch::channel(Applied { index: 0, snapshot: empty.clone() });
-        let (snapshots_out, snapshots) = watch::channel(empty);
-        let outputs = (applied_out, snapshots_out);
+        let (outputs, applied, snapshots) = outputs(self.cluster);
         let start = (self.cluster, state);
         let machine =
-            StateMachine::new(start, outputs, files.clone(), log.raise(), history.clone())
+            StateMachine::new(start, outputs, files.clone(), raise.clone(), history.clone())
                 .map_err(|error| OpenError::Raft(error.to_string()))?;
         let newest = files.newest().map_or(0, |kept| kept.place.last.index);
         let payload = log.payload_up_to(newest);
@@ -202,28 +202,31 @@ impl Starting {
             payload,
         };
         tasks.spawn(keeper.run(stop.clone()));
-        let clients = clients(&self.links, self.cluster)?;
+        let (writer_of_roster, roster) = RosterWriter::new(self.links.clone(), self.cluster)?;
+        tasks.spawn(writer_of_roster.run(raft.clone(), stop.clone()));
         let (sight, seen) = watch::channel(room);
         let warden = Warden {
             node,
             raft: raft.clone(),
             files: files.clone(),
             disk,
-            clients: clients.clone(),
+            roster: roster.clone(),
+            raise,
+            changing: None,
+            asked: 0,
             least: self.retention.room,
             sight,
         };
         tasks.spawn(warden.run(stop.clone()));
         let patience = self.timers.election_max * 2;
-        let member = Running::new(raft, self.cluster, applied, patience, (files, seen));
+        let found = (files, roster, self.links.clone());
+        let member = Running::new(raft, self.cluster, patience, (applied, seen), found);
         self.begin(&member, &stop).await?;
         // Set once: `open` made this cell.
         let _ = running.set(member);
         Ok(Store::begun(Inner {
             node,
-            links: self.links,
             running,
-            clients,
             snapshots,
             failure,
             counters,
@@ -278,20 +281,16 @@ impl Starting {
     }
 }
 
-fn clients(
-    links: &Links,
+type Outputs = (watch::Sender<Applied>, watch::Sender<Arc<Snapshot>>);
+
+/// Where the state machine publishes, and where that is seen.
+fn outputs(
     cluster: ClusterId,
-) -> Result<BTreeMap<NodeId, crate::raft::network::Client>, OpenError> {
-    let others = links.members.iter().filter(|(id, _)| **id != links.node);
-    others
-        .map(|(id, address)| match links.client(*id, address, Some(cluster)) {
-            Ok(client) => Ok((*id, client)),
-            Err(error) => {
-                let (peer, address, why) = (*id, address.clone(), error.to_string());
-                Err(FormError::Address { peer, address, why }.into())
-            }
-        })
-        .collect()
+) -> (Outputs, watch::Receiver<Applied>, watch::Receiver<Arc<Snapshot>>) {
+    let empty = Arc::new(Snapshot::new(cluster));
+    let (applied_out, applied) = watch::channel(Applied::nothing(empty.clone()));
+    let (snapshots_out, snapshots) = watch::channel(empty);
+    ((applied_out, snapshots_out), applied, snapshots)
 }
 
 fn config(timers: &Timers) -> Result<openraft::Config, OpenError> {

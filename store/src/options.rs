@@ -21,7 +21,8 @@ pub struct Options {
     pub folder: PathBuf,
     pub node: NodeId,
     /// Every member's Raft address, `host:port`, this node's own included. One member: a store
-    /// without peers, which needs no listener.
+    /// without peers, which needs no listener. None: a running cluster adds this node
+    /// ([`Store::add_learner`](crate::Store::add_learner)), and the log names the others.
     pub members: BTreeMap<NodeId, String>,
     /// Where the other members reach this one; none for a single member.
     pub listener: Option<TcpListener>,

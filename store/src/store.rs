@@ -2,8 +2,8 @@
 
 mod error;
 mod leader;
+mod orders;
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
@@ -19,14 +19,12 @@ use crate::cluster::{Cluster, Member, MemberState};
 use crate::codec;
 use crate::history::{History, HistoryWriter};
 use crate::options::NodeId;
-use crate::proto;
 use crate::raft::log_counters::{LogCounters, LogCounts};
 use crate::raft::log_writer::LogWriter;
-use crate::raft::network::{Client, Links};
 use crate::raft::running::{Proposed, Running};
 use crate::snapshot::Counts as SnapshotCounts;
 
-pub use error::{ReadError, Stopped, WriteError};
+pub use error::{OrderError, ReadError, Stopped, WriteError};
 
 /// How long a write is tried before its fate is called unknown. Longer than an election with the
 /// default timers (at most 1.2 s), twice over.
@@ -39,7 +37,7 @@ const LEADER_LIMIT: Duration = Duration::from_millis(1500);
 /// one never does.
 const ENDPOINT_LIMIT: Duration = Duration::from_secs(1);
 
-/// How long a member has to say how it is.
+/// What the way to another member and back may take, on top of what it works.
 const STATUS_LIMIT: Duration = Duration::from_millis(500);
 
 /// How fresh a read is.
@@ -61,9 +59,7 @@ pub struct Store {
 
 pub(crate) struct Inner {
     pub(crate) node: NodeId,
-    pub(crate) links: Links,
     pub(crate) running: Arc<OnceLock<Running>>,
-    pub(crate) clients: BTreeMap<NodeId, Client>,
     pub(crate) snapshots: watch::Receiver<Arc<Snapshot>>,
     pub(crate) failure: watch::Receiver<Option<Arc<str>>>,
     pub(crate) counters: Arc<LogCounters>,
@@ -219,24 +215,18 @@ impl Store {
     pub async fn cluster(&self) -> Cluster {
         let own = self.running().status();
         let (leader, term) = (Some(own.leader).filter(|leader| *leader != 0), own.term);
-        let mut asked = JoinSet::new();
-        for (id, client) in &self.inner.clients {
-            let (id, mut client) = (*id, client.clone());
-            asked.spawn(async move {
-                let status = client.status(proto::StatusRequest {});
-                match tokio::time::timeout(STATUS_LIMIT, status).await {
-                    Ok(Ok(status)) => (id, Ok(status.into_inner())),
-                    Ok(Err(status)) => (id, Err(status.message().to_owned())),
-                    Err(_) => (id, Err(format!("no answer in {} ms", STATUS_LIMIT.as_millis()))),
-                }
-            });
-        }
-        let mut states = BTreeMap::from([(self.inner.node, Ok(own))]);
-        states.extend(asked.join_all().await);
-        let members = states.into_iter().map(|(id, status)| Member {
-            id,
-            address: self.inner.links.members.get(&id).cloned().unwrap_or_default(),
-            state: status.map(|status| MemberState::from(&status)),
+        let mut states = self.running().roster.ask().await;
+        states.insert(self.inner.node, Ok(own));
+        let members = self.running().roster.members();
+        let members = members.iter().map(|(id, known)| Member {
+            id: *id,
+            address: known.address.clone(),
+            votes: known.votes,
+            state: match states.remove(id) {
+                Some(Ok(status)) => Ok(MemberState::from(&status)),
+                Some(Err(status)) => Err(status.message().to_owned()),
+                None => Err("it became a member just now".to_owned()),
+            },
         });
         Cluster {
             id: self.cluster_id(),
@@ -307,27 +297,6 @@ impl Store {
             return "the members are about to elect one".to_owned();
         }
         format!("not reached: {}", missing.join(", "))
-    }
-
-    async fn hand_over(&self) {
-        if self.running().leader() != Some(self.inner.node) {
-            return;
-        }
-        let cluster = self.cluster().await;
-        let others = cluster.members.iter().filter(|member| member.id != self.inner.node);
-        let best = others
-            .filter_map(|member| Some((member.state.as_ref().ok()?.last_index, member.id)))
-            .max();
-        let Some((_, heir)) = best else { return };
-        match self.running().raft.trigger().transfer_leader(heir).await {
-            Ok(()) => {
-                let led = self.leader_is_not(Some(self.inner.node));
-                if tokio::time::timeout(LEADER_LIMIT, led).await.is_err() {
-                    tracing::warn!(heir, "leadership was not taken over in time");
-                }
-            }
-            Err(error) => tracing::warn!(%error, heir, "leadership was not handed over"),
-        }
     }
 }
 

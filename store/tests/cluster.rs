@@ -1,6 +1,9 @@
 //! Clusters of several members in one process: real sockets, real files.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "cluster/members.rs"]
+mod members;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;

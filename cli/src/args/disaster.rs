@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use higuma_global::MemberFlag;
 
 use super::Connection;
@@ -73,12 +73,6 @@ pub(crate) struct RestoreArgs {
     pub(crate) members: Vec<MemberFlag>,
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     pub(crate) output: Format,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum ClusterCommand {
-    /// Make a new cluster of the node that is left when a majority is lost for good
-    ForceNew(ForceNewArgs),
 }
 
 #[derive(Debug, Args)]

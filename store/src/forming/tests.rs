@@ -29,7 +29,8 @@ async fn a_wiped_founder_does_not_found_anew_while_the_others_start() {
     let address = listener.local_addr().unwrap().to_string();
     // It knows its cluster, and is still reading its log.
     let starting = Arc::new(founding(&folders[0], 2, Some(CLUSTER)));
-    let service = Service { node: 2, founding: starting, running: Arc::new(OnceLock::new()) };
+    let running = Arc::new(OnceLock::new());
+    let service = Service { node: 2, founding: starting, joins: false, running };
     let server = tonic::transport::Server::builder().add_service(RaftServer::new(service));
     let mut tasks = JoinSet::new();
     tasks.spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));

@@ -1,5 +1,6 @@
 //! The only place that names openraft: nothing of it leaves this crate.
 
+mod changes;
 pub(crate) mod history_source;
 mod intake;
 pub(crate) mod log_counters;
@@ -7,8 +8,11 @@ mod log_memory;
 pub(crate) mod log_storage;
 pub(crate) mod log_writer;
 pub(crate) mod network;
+pub(crate) mod orders;
 mod receiving;
 pub(crate) mod retention;
+pub(crate) mod roll;
+pub(crate) mod roster;
 pub(crate) mod running;
 mod sending;
 pub(crate) mod service;

@@ -47,6 +47,8 @@ const BACKOFF: Duration = Duration::from_millis(100);
 pub(crate) const CLUSTER_KEY: &str = "higuma-cluster";
 pub(crate) const FROM_KEY: &str = "higuma-from";
 pub(crate) const TO_KEY: &str = "higuma-to";
+/// In a refusal: the caller is no member any more.
+pub(crate) const REMOVED_KEY: &str = "higuma-removed";
 
 pub(crate) type Client = RaftClient<InterceptedService<Channel, Stamp>>;
 

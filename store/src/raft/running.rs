@@ -12,6 +12,8 @@ use openraft::{Instant as _, ReadPolicy};
 use tokio::sync::watch;
 
 use super::intake::Intake;
+use super::network::Links;
+use super::roster::Roster;
 use super::state_machine::{Applied, Files, StateMachine};
 use super::types::{Command, NodeId, Types};
 use super::warden::Sight;
@@ -48,6 +50,9 @@ pub(crate) struct Running {
     /// How long a leader goes without an answer of a majority before it refuses proposals.
     pub(crate) quorum_patience: Duration,
     pub(crate) files: Arc<Files>,
+    pub(crate) roster: Roster,
+    /// How to call a node that is no member yet.
+    pub(super) links: Links,
     /// Room on the disks, as last seen.
     room: watch::Receiver<Sight>,
     intake: Intake,
@@ -57,11 +62,16 @@ impl Running {
     pub(crate) fn new(
         raft: Raft,
         cluster: ClusterId,
-        applied: watch::Receiver<Applied>,
         quorum_patience: Duration,
-        (files, room): (Arc<Files>, watch::Receiver<Sight>),
+        (applied, room): (watch::Receiver<Applied>, watch::Receiver<Sight>),
+        (files, roster, links): (Arc<Files>, Roster, Links),
     ) -> Self {
-        Self { raft, cluster, applied, quorum_patience, files, room, intake: Intake::new() }
+        let intake = Intake::new();
+        Self { raft, cluster, applied, quorum_patience, files, roster, links, room, intake }
+    }
+
+    pub(crate) fn node(&self) -> NodeId {
+        *self.raft.node_id()
     }
 
     pub(crate) fn leader(&self) -> Option<NodeId> {
@@ -85,7 +95,7 @@ impl Running {
     /// Proposes a command if this node leads, and waits up to `limit` until it is applied here.
     pub(crate) async fn propose(&self, command: Bytes, limit: Duration) -> Proposed {
         let leader = self.leader();
-        if leader != Some(*self.raft.node_id()) {
+        if leader != Some(self.node()) {
             return Proposed::NotLeader(leader);
         }
         if self.has_lost_quorum() {
@@ -139,8 +149,9 @@ impl Running {
         let applied = self.applied.borrow();
         let snapshot = &applied.snapshot;
         let room = self.room.borrow().own;
+        let kept = self.files.newest();
         proto::StatusReply {
-            node: *self.raft.node_id(),
+            node: self.node(),
             term: metrics.current_term,
             leader: metrics.current_leader.unwrap_or_default(),
             last_index: metrics.last_log_index.unwrap_or_default(),
@@ -154,6 +165,8 @@ impl Running {
             disk_free: room.free,
             disk_low: room.is_low,
             commands: codec::COMMANDS,
+            snapshot_version: kept.as_ref().map_or(0, |kept| applied.base + kept.place.last.index),
+            snapshot_bytes: kept.map_or(0, |kept| kept.bytes),
         }
     }
 }

@@ -7,9 +7,10 @@ use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest,
 };
 use prost::bytes::Bytes;
+use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::network::{CLUSTER_KEY, FROM_KEY, TO_KEY};
+use super::network::{CLUSTER_KEY, FROM_KEY, REMOVED_KEY, TO_KEY};
 use super::receiving;
 use super::running::{Proposed, Running, Unread};
 use super::types::NodeId;
@@ -26,24 +27,27 @@ pub(crate) const FORWARD_LIMIT: Duration = Duration::from_secs(4);
 pub(crate) struct Service {
     pub(crate) node: NodeId,
     pub(crate) founding: Arc<Founding>,
+    /// Belongs to no cluster yet, and waits for one that adds it.
+    pub(crate) joins: bool,
     pub(crate) running: Arc<OnceLock<Running>>,
 }
 
 impl Service {
     /// The running member, if the call is meant for it: same cluster, this node.
     fn member<T>(&self, request: &Request<T>) -> Result<&Running, Status> {
-        let running = self.running.get().ok_or_else(|| {
-            Status::unavailable(format!("node {} belongs to no cluster yet", self.node))
-        })?;
         let metadata = request.metadata();
         let text = |key| metadata.get(key).and_then(|value| value.to_str().ok()).unwrap_or("");
+        let from = text(FROM_KEY).parse::<NodeId>().unwrap_or_default();
+        let running = self.running.get().ok_or_else(|| {
+            self.founding.is_called(from, text(CLUSTER_KEY));
+            Status::unavailable(format!("node {} belongs to no cluster yet", self.node))
+        })?;
         let cluster = running.cluster.to_string();
         if text(CLUSTER_KEY) != cluster {
             return Err(Status::failed_precondition(format!(
-                "node {} belongs to cluster {cluster}, the caller (node {}) to {}: check the \
+                "node {} belongs to cluster {cluster}, the caller (node {from}) to {}: check the \
                  members' addresses",
                 self.node,
-                text(FROM_KEY),
                 text(CLUSTER_KEY),
             )));
         }
@@ -54,8 +58,22 @@ impl Service {
                 text(TO_KEY)
             )));
         }
+        if running.applied.borrow().roll.has_removed(from) {
+            return Err(removed(from, &cluster));
+        }
         Ok(running)
     }
+}
+
+/// What a node is told that was a member once.
+fn removed(node: NodeId, cluster: &str) -> Status {
+    let mut status = Status::failed_precondition(format!(
+        "node {node} was removed from cluster {cluster}. What its data folder holds is of no more \
+         use to it: delete it. This host can be a node again, under a new number: `higuma global run \
+         --join`, then `higuma cluster add`"
+    ));
+    status.metadata_mut().insert(REMOVED_KEY, MetadataValue::from_static("true"));
+    status
 }
 
 fn malformed(what: &str) -> Status {
@@ -78,6 +96,7 @@ impl raft_server::Raft for Service {
             node: self.node,
             cluster: cluster.map_or_else(Bytes::new, cluster_bytes),
             formed,
+            joins: self.joins && cluster.is_none(),
         }))
     }
 
@@ -204,6 +223,15 @@ impl raft_server::Raft for Service {
             Err(Unread::Unavailable(why)) => Wire::Unavailable(why),
         };
         Ok(Response::new(proto::ReadIndexReply { result: Some(result) }))
+    }
+
+    async fn administer(
+        &self,
+        request: Request<proto::AdministerRequest>,
+    ) -> Result<Response<proto::AdministerReply>, Status> {
+        let running = self.member(&request)?;
+        let order = request.into_inner().order.ok_or_else(|| malformed("order"))?;
+        Ok(Response::new(running.obey(order).await.into()))
     }
 
     async fn status(

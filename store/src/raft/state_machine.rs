@@ -11,6 +11,7 @@ use openraft::{OptionalSend, RaftSnapshotBuilder};
 use tokio::sync::watch;
 
 use super::log_writer::Raise;
+use super::roll::Roll;
 use super::types::{Entry, LogId, Payload, Reply, Types};
 use super::wire::{self, Malformed};
 use crate::history::{Change, History, Mark, apply_command};
@@ -26,7 +27,16 @@ const PUBLISH_EVERY: usize = 64;
 #[derive(Debug, Clone)]
 pub(crate) struct Applied {
     pub(crate) index: u64,
+    /// What makes versions of indexes.
+    pub(crate) base: u64,
+    pub(crate) roll: Arc<Roll>,
     pub(crate) snapshot: Arc<Snapshot>,
+}
+
+impl Applied {
+    pub(crate) fn nothing(empty: Arc<Snapshot>) -> Self {
+        Self { index: 0, base: 0, roll: Arc::default(), snapshot: empty }
+    }
 }
 
 /// The snapshot files of this node.
@@ -45,6 +55,7 @@ pub(crate) struct StateMachine {
     machine: Machine,
     last: Option<LogId>,
     membership: StoredMembershipOf<Types>,
+    roll: Arc<Roll>,
     applied: watch::Sender<Applied>,
     snapshots: watch::Sender<Arc<Snapshot>>,
     files: Arc<Files>,
@@ -63,16 +74,26 @@ impl StateMachine {
         raise: Raise,
         history: History,
     ) -> Result<Self, Malformed> {
-        let (machine, last, membership) = match state {
+        let (machine, last, membership, highest) = match state {
             Some(State { place, machine }) => {
+                let highest = place.membership.highest;
                 let meta = wire::meta(place)?;
-                (machine, meta.last_log_id, meta.last_membership)
+                (machine, meta.last_log_id, meta.last_membership, highest)
             }
-            None => (Machine::new(cluster), None, StoredMembershipOf::<Types>::default()),
+            None => (Machine::new(cluster), None, StoredMembershipOf::<Types>::default(), 0),
         };
-        let changes = Vec::new();
-        let mut this =
-            Self { machine, last, membership, applied, snapshots, files, raise, history, changes };
+        let mut this = Self {
+            machine,
+            last,
+            roll: Arc::new(Roll::new(highest, membership.membership())),
+            membership,
+            applied,
+            snapshots,
+            files,
+            raise,
+            history,
+            changes: Vec::new(),
+        };
         this.begin();
         Ok(this)
     }
@@ -95,6 +116,7 @@ impl StateMachine {
                 Reply(None)
             }
             Payload::Membership(membership) => {
+                Arc::make_mut(&mut self.roll).take(&membership);
                 self.membership = StoredMembershipOf::<Types>::new(Some(id), membership);
                 Reply(None)
             }
@@ -126,13 +148,15 @@ impl StateMachine {
             self.history.applied(self.changes.drain(..), head, self.machine.compacted());
         }
         // Last: whoever waits for this index then looks at the snapshots.
-        self.applied.send_replace(Applied { index, snapshot });
+        let base = self.machine.base();
+        let roll = self.roll.clone();
+        self.applied.send_replace(Applied { index, base, roll, snapshot });
     }
 
     /// The state as it is now; what comes after does not change it.
     fn state(&self) -> io::Result<State> {
         let last = self.last.ok_or_else(|| io::Error::other("nothing is applied yet"))?;
-        let place = wire::place(last, &self.membership);
+        let place = wire::place(last, &self.membership, self.roll.highest());
         Ok(State { place, machine: self.machine.clone() })
     }
 
@@ -200,8 +224,10 @@ impl RaftStateMachine<Types> for StateMachine {
             SnapshotData::Received(received) => files.adopt(*received),
             SnapshotData::Kept(kept) => files.state(&kept),
         });
-        let State { machine, .. } = blocking(installed).await.map_err(|e| self.fail(e))?;
+        let State { machine, place } = blocking(installed).await.map_err(|e| self.fail(e))?;
         self.machine = machine;
+        let members = meta.last_membership.membership();
+        self.roll = Arc::new(Roll::new(place.membership.highest, members));
         self.last = meta.last_log_id;
         self.membership = meta.last_membership.clone();
         self.begin();

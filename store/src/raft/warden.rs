@@ -1,25 +1,24 @@
 //! Looks after the room on the disks: this member's own, and as the leader everybody's.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver as _;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::network::Client;
+use super::changes;
+use super::log_writer::Raise;
+use super::network::REMOVED_KEY;
+use super::roster::Roster;
 use super::running::Raft;
 use super::state_machine::Files;
-use super::types::NodeId;
+use super::types::{LogId, NodeId};
 use crate::proto;
 use crate::room::{Disk, Room, refusal};
 
 /// Between two looks. A disk that takes 100 MB/s loses less than the mark between two of them.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long a member has to say how much room it has.
-const STATUS_LIMIT: Duration = Duration::from_millis(500);
 
 /// What was seen last.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -34,11 +33,15 @@ pub(crate) struct Warden {
     pub(crate) raft: Raft,
     pub(crate) files: Arc<Files>,
     pub(crate) disk: Disk,
-    /// The other members.
-    pub(crate) clients: BTreeMap<NodeId, Client>,
+    pub(crate) roster: Roster,
     /// What must be free, beside room for snapshots.
     pub(crate) least: u64,
     pub(crate) sight: watch::Sender<Sight>,
+    pub(crate) raise: Raise,
+    /// The change of voters that was under way at the last look.
+    pub(crate) changing: Option<LogId>,
+    /// Who was asked last whether this node still is a member.
+    pub(crate) asked: NodeId,
 }
 
 impl Warden {
@@ -70,8 +73,17 @@ impl Warden {
         }
         let leader = self.raft.server_metrics().borrow_watched().current_leader;
         // A single member leads, or is about to.
-        let leads = leader == Some(self.node) || self.clients.is_empty();
-        let refusal = if leads { self.lead(own).await } else { None };
+        let leads = leader == Some(self.node) || self.roster.members().len() == 1;
+        let refusal = match leads {
+            true => {
+                self.changing = changes::finish(&self.raft, self.changing).await;
+                self.lead(own).await
+            }
+            false => {
+                self.ask_whether_removed().await;
+                None
+            }
+        };
         if refusal != before.refusal {
             match &refusal {
                 Some(why) => tracing::warn!(%why, "puts are refused"),
@@ -81,9 +93,32 @@ impl Warden {
         self.sight.send_replace(Sight { own, refusal });
     }
 
+    /// A node that was removed hears from nobody any more, so it asks: it must stop.
+    async fn ask_whether_removed(&mut self) {
+        let members = self.roster.members();
+        let others = members.keys().filter(|id| **id != self.node);
+        // One after the other: a single one may be down for long.
+        let Some(other) =
+            others.clone().find(|id| **id > self.asked).or_else(|| others.clone().next())
+        else {
+            return;
+        };
+        self.asked = *other;
+        if let Err(refused) = self.roster.ask_one(*other).await
+            && refused.metadata().contains_key(REMOVED_KEY)
+        {
+            tracing::error!(why = refused.message(), "this node must stop");
+            self.raise.raise(refused.message());
+        }
+    }
+
     /// As the leader: whether puts are refused. Hands over first where this disk is low.
     async fn lead(&self, own: Room) -> Option<Arc<str>> {
-        let others = self.ask().await;
+        let members = self.roster.members();
+        let others = self.roster.ask().await.into_iter();
+        // A learner neither leads nor counts for a majority.
+        let others = others.filter(|(id, _)| members.get(id).is_some_and(|known| known.votes));
+        let others: Vec<_> = others.map(|(id, status)| (id, status.ok())).collect();
         let heir = others.iter().filter_map(|(id, status)| {
             let status = status.as_ref().filter(|status| !status.disk_low)?;
             Some((status.last_index, *id))
@@ -100,18 +135,5 @@ impl Warden {
         });
         let rooms: Vec<(NodeId, Option<Room>)> = rooms.chain([(self.node, Some(own))]).collect();
         refusal(&rooms).map(Into::into)
-    }
-
-    async fn ask(&self) -> BTreeMap<NodeId, Option<proto::StatusReply>> {
-        let mut asked = JoinSet::new();
-        for (id, client) in &self.clients {
-            let (id, mut client) = (*id, client.clone());
-            asked.spawn(async move {
-                let status = client.status(proto::StatusRequest {});
-                let status = tokio::time::timeout(STATUS_LIMIT, status).await;
-                (id, status.ok().and_then(Result::ok).map(tonic::Response::into_inner))
-            });
-        }
-        asked.join_all().await.into_iter().collect()
     }
 }

@@ -58,7 +58,7 @@ impl From<&Membership> for proto::Membership {
         let members = membership.nodes();
         let members = members
             .map(|(id, peer)| proto::membership::Member { id: *id, address: peer.address.clone() });
-        Self { configs: configs.collect(), members: members.collect() }
+        Self { configs: configs.collect(), members: members.collect(), highest: 0 }
     }
 }
 
@@ -99,12 +99,10 @@ pub(crate) fn entry(entry: proto::Entry) -> Result<Entry, Malformed> {
 }
 
 /// Where a snapshot stands, as its file says it.
-pub(crate) fn place(last: LogId, membership: &StoredMembershipOf<Types>) -> Place {
-    Place {
-        last: last.into(),
-        membership_at: (*membership.log_id()).map(Into::into),
-        membership: membership.membership().into(),
-    }
+pub(crate) fn place(last: LogId, membership: &StoredMembershipOf<Types>, highest: NodeId) -> Place {
+    let membership_at = (*membership.log_id()).map(Into::into);
+    let membership = proto::Membership { highest, ..membership.membership().into() };
+    Place { last: last.into(), membership_at, membership }
 }
 
 pub(crate) fn meta(place: Place) -> Result<SnapshotMetaOf<Types>, Malformed> {

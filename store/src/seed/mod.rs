@@ -110,6 +110,7 @@ impl Seat<'_> {
             last: end.last,
             membership_at: Some(end.last),
             membership: proto::Membership {
+                highest: 0,
                 configs: vec![voters],
                 members: self.members.iter().map(member).collect(),
             },

@@ -64,6 +64,7 @@ pub(crate) fn state() -> State {
         membership: proto::Membership {
             configs: vec![proto::membership::Voters { id: vec![1, 2, 3] }],
             members: (1..=3).map(member).collect(),
+            highest: 0,
         },
     };
     State { place, machine: Machine::restored(Snapshot::from(contents), 0, 4) }

@@ -35,3 +35,17 @@ pub enum ReadError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("this node no longer takes part in its cluster")]
 pub struct Stopped;
+
+/// Why what an operator ordered was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum OrderError {
+    /// Nothing was done.
+    #[error("no leader: {0}. Nothing was done; try again when a majority of the members is up")]
+    NoLeader(String),
+    /// Nothing was done.
+    #[error("{0}")]
+    Refused(String),
+    /// It may be done, now or later.
+    #[error("it is not known whether it was done ({0}): look at `higuma cluster status`")]
+    Unknown(String),
+}

@@ -25,7 +25,7 @@ impl Store {
     /// Sends a proposal to the leader, once.
     async fn forward(&self, leader: NodeId, command: Bytes, limit: Duration) -> Proposed {
         use proto::propose_reply::Result as Wire;
-        let Some(mut client) = self.inner.clients.get(&leader).cloned() else {
+        let Some(mut client) = self.running().roster.client(leader) else {
             return Proposed::NotLeader(None);
         };
         let limit = limit.min(FORWARD_LIMIT + STATUS_LIMIT);
@@ -85,7 +85,7 @@ impl Store {
             Some(leader) => leader,
             None => return Err(Unread::NotLeader(None)),
         };
-        let Some(mut client) = self.inner.clients.get(&leader).cloned() else {
+        let Some(mut client) = self.running().roster.client(leader) else {
             return Err(Unread::NotLeader(None));
         };
         let asked = client.read_index(proto::ReadIndexRequest {});
@@ -130,7 +130,7 @@ impl Store {
 }
 
 /// Whether a call failed before a connection was made, so that nothing was sent.
-fn is_unconnected(status: &tonic::Status) -> bool {
+pub(super) fn is_unconnected(status: &tonic::Status) -> bool {
     let first = std::error::Error::source(status);
     std::iter::successors(first, |error| error.source())
         .any(|error| error.is::<tonic::ConnectError>())

@@ -21,8 +21,8 @@ fn links(address: &str) -> Links {
 async fn a_connection_that_went_silent_is_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let founding = Founding::new(DataFolder::lock(folder.path()).unwrap(), 2, None);
-    let service =
-        Service { node: 2, founding: Arc::new(founding), running: Arc::new(OnceLock::new()) };
+    let founding = Arc::new(founding);
+    let service = Service { node: 2, founding, joins: false, running: Arc::new(OnceLock::new()) };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let mut tasks = JoinSet::new();
