@@ -30,7 +30,7 @@ pub(crate) fn print(text: impl AsRef<str>) -> Result<(), Failure> {
 /// Writes bytes of a result that is no text.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub(crate) fn bytes(bytes: &[u8]) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(unwritten)

@@ -24,11 +24,11 @@ impl Load {
         for store in stores {
             let stop = stop.clone();
             writers.spawn(async move {
-                let mut written = 0;
+                let (mut written, mut pace) = (0, tokio::time::interval(PACE));
                 while !stop.load(Ordering::Relaxed) {
                     acknowledged(&store).await;
                     written += 1;
-                    tokio::time::sleep(PACE).await;
+                    pace.tick().await;
                 }
                 written
             });
