@@ -62,7 +62,7 @@ impl Nodes {
     fn start(&mut self, node: u16, joins: bool) {
         let list: Vec<_> = (1..=3).map(|n| format!("{n}={}", self.raft(n))).collect();
         let who = if joins { "--join".to_owned() } else { format!("--members={}", list.join(",")) };
-        let ports = ["raft", "rest", "kds", "diagnostics"].into_iter().zip(port(node)..);
+        let ports = ["raft", "rest", "kds", "diagnostics", "https"].into_iter().zip(port(node)..);
         let ports = ports.map(|(name, port)| format!("--{name}-port={port}"));
         let log = File::create(self.path(&format!("{node}.log"))).expect("a log");
         let mut command = self.higuma(&["global", "run", &who, "--cluster-name=prod"]);
