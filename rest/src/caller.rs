@@ -135,7 +135,7 @@ fn is_loopback(ip: IpAddr) -> bool {
 /// The authority that was asked: of the URL in HTTP/2, of the header in HTTP/1.1.
 fn host(uri: &Uri, headers: &HeaderMap) -> Option<String> {
     let header = headers.get(header::HOST).map(|host| String::from_utf8_lossy(host.as_bytes()));
-    uri.authority().map(ToString::to_string).or(header.map(|host| host.into_owned()))
+    uri.authority().map(ToString::to_string).or_else(|| header.map(|host| host.into_owned()))
 }
 
 fn names_loopback(authority: &str) -> bool {
