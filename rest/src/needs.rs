@@ -139,6 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn every_route_needs_something_and_what_is_unknown_an_administrator() {
         use Right::{Read, Write};
         let mesh = |name: &str| Within::Mesh(name.to_owned());

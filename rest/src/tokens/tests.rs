@@ -107,6 +107,7 @@ fn hs256(secret: &[u8]) -> impl Fn(&[u8]) -> Vec<u8> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn what_is_wrong_with_a_token_is_told_and_none_of_it_is_taken() {
     let good = signed(&claims(), "1", &KEYS[0]);
     let with = |change: &dyn Fn(&mut Claims)| {
